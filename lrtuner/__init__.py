@@ -1,0 +1,53 @@
+"""One cheap sweep finds a good learning-rate range, then KerasTuner searches inside of it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lrtuner.curve import LRCurve
+    from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
+    from lrtuner.oracle import LRRangeOracle, Sweep
+    from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
+    from lrtuner.tuners import BayesianOptimization, GridSearch, Hyperband, LRRangeHyperModel, RandomSearch, Tuner
+
+__all__ = [
+    "BayesianOptimization",
+    "GridSearch",
+    "Hyperband",
+    "LRCurve",
+    "LRFinder",
+    "LRRange",
+    "LRRangeHyperModel",
+    "LRRangeOracle",
+    "NoRangeError",
+    "RandomSearch",
+    "Sweep",
+    "Tuner",
+    "UnusableModelError",
+    "find_lr",
+    "suggest_range",
+]
+
+# Where each name lives.  They are imported when first used: Keras takes seconds to load.
+_ROOMS = {
+    "curve": ("LRCurve",),
+    "lr_range": ("LRRange", "NoRangeError", "suggest_range"),
+    "oracle": ("LRRangeOracle", "Sweep"),
+    "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
+    "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "LRRangeHyperModel", "RandomSearch", "Tuner"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
