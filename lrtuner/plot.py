@@ -30,9 +30,11 @@ Trials = Sequence[tuple[float, float]]
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _TRIAL_COLOUR = "#222222"
 
-# Heights as shares of the axes': the bar that marks a sweep's range where there are several, and a line of notes.
+# Heights as shares of the axes': the bar that marks a sweep's range where there are several, a line of notes,
+# and the most that all bars or all notes may take.
 _BAR = 0.035
 _NOTE = 0.05
+_MOST = 0.35
 # Empty room above and below what is drawn.
 _ROOM = 0.05
 # A smoothed curve that goes this many times the picture's height beyond it has blown up; what a fit to such
@@ -217,8 +219,8 @@ def _draw(
     alone = len(series) == 1
     notes = _notes(series)
     # Bars and notes have the top and the bottom to themselves.
-    top = _ROOM + (0.0 if alone else _BAR * len(series))
-    bottom = _ROOM + _NOTE * len(notes)
+    top = _ROOM + (0.0 if alone else min(_BAR * len(series), _MOST))
+    bottom = _ROOM + min(_NOTE * len(notes), _MOST)
     spans = [span for one in series if (span := _loss_limits(one.losses)) is not None]
     handles: list[Artist] = []
     if spans:
@@ -426,4 +428,5 @@ def _write_notes(axes: Axes, notes: list[str], *, centred: bool) -> None:
             verticalalignment="center" if centred else "bottom",
             # A reason may hold any text, dollar signs included.
             parse_math=False,
+            bbox={"facecolor": axes.get_facecolor(), "alpha": 0.7, "edgecolor": "none", "pad": 1},
         )

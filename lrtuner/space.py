@@ -328,7 +328,7 @@ def _with_grid(entry: Any, first: int, last: int) -> Any:
 
     def snapped(position: float) -> float:
         index = min(max(round(position), first), last)
-        return min(_grid_value(narrowed, index - first), narrowed.max_value)
+        return min(_grid_value(narrowed, index - first), float(narrowed.max_value))
 
     default = snapped(_grid_position(entry, _middle(low, high)))
     if entry.min_value <= entry.default <= entry.max_value:

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrtuner.curve import BlowUpDetector, LRCurve, geometric_ramp
+from lrtuner.curve import BlowUpDetector, FloatArray, LRCurve, geometric_ramp
 
 # The sweep's budget in batches where the caller names none: one epoch, within these limits.  One sweep of
 # 300 batches reads as well as one of 600; below 100 the readings of a range grow unreliable.
@@ -22,6 +22,8 @@ MIN_DEFAULT_STEPS = 100
 MAX_DEFAULT_STEPS = 300
 # Below ten batches no rule can tell a descent from noise.
 MIN_STEPS = 10
+# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over.
+_STEPS_PER_CALL = 5
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
 
@@ -142,18 +144,13 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self.verbose = verbose
         self.curve: LRCurve | None = None
         self._snapshot: _Snapshot | None = None
-        self._rate: _SweptRate | None = None
+        self._recorder: _CompiledRecorder | _StepwiseRecorder | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes over the learning rate, and keeps what the sweep will change."""
         del logs
-        if self.model.steps_per_execution != 1:
-            raise ValueError(
-                f"LRFinder needs steps_per_execution=1 but the model is compiled with "
-                f"{self.model.steps_per_execution}: set `model.steps_per_execution = 1` before the fit, or use "
-                "lrtuner.find_lr, which does so itself."
-            )
-        self._ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
+        ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
+        self._ramp = ramp
         self._losses: list[float] = []
         self._batches_before_epoch = -1
         self._blow_up = BlowUpDetector()
@@ -161,12 +158,13 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self.curve = None
         if self.restore:
             self._snapshot = _Snapshot(self.model)
-        self._rate = _SweptRate(self.model)
+        recorder = _CompiledRecorder if _CompiledRecorder.serves(self.model) else _StepwiseRecorder
+        self._recorder = recorder(self.model, ramp)
         self._progress = None
         if self.verbose != 0:
             print("Learning-rate sweep")
             self._progress = keras.utils.Progbar(
-                len(self._ramp), stateful_metrics=["learning_rate", "loss"], unit_name="batch"
+                len(ramp), stateful_metrics=["learning_rate", "loss"], unit_name="batch"
             )
 
     def _number_of_steps(self) -> int:
@@ -200,29 +198,26 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the batch's learning rate and forgets the loss of the batches before."""
         del batch, logs
-        if self._finished:
-            return
-        assert self._rate is not None
-        self._rate.assign(self._ramp[len(self._losses)])
-        self.model.reset_metrics()
+        if not self._finished:
+            assert self._recorder is not None
+            self._recorder.before_batch(len(self._losses))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Records the batch's loss, and ends the fit when there is no more to learn."""
         del batch
         if self._finished:
             return
-        if not logs or "loss" not in logs:
-            raise ValueError(
-                "The model's train_step reports no 'loss', which the sweep records: it reports "
-                f"{sorted(logs or {})}. Return {{'loss': ...}} from train_step."
+        assert self._recorder is not None
+        for loss in self._recorder.new_losses(len(self._losses), logs or {}):
+            self._losses.append(loss)
+            if self._blow_up.update(loss) or len(self._losses) == len(self._ramp):
+                self._finish()
+                break
+        if self._progress is not None and self._losses:
+            last = len(self._losses)
+            self._progress.update(
+                last, [("learning_rate", self._ramp[last - 1]), ("loss", self._losses[-1])], finalize=False
             )
-        loss = float(logs["loss"])
-        rate = float(self._ramp[len(self._losses)])
-        self._losses.append(loss)
-        if self._progress is not None:
-            self._progress.update(len(self._losses), [("learning_rate", rate), ("loss", loss)], finalize=False)
-        if self._blow_up.update(loss) or len(self._losses) == len(self._ramp):
-            self._finish()
 
     def _finish(self) -> None:
         self._finished = True
@@ -239,54 +234,153 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         `fit` does so when it ends by itself. Call it where `fit` was left by an exception; calling it twice
         does no harm.
         """
-        if self._rate is None:
+        if self._recorder is None:
             return
         if self._progress is not None:
             self._progress.update(len(self._losses), finalize=True)
         self.curve = LRCurve(self._ramp[: len(self._losses)], np.array(self._losses, dtype=float))
-        self._rate.release()
-        self._rate = None
+        self._recorder.release()
+        self._recorder = None
         if self._snapshot is not None:
             self._snapshot.restore()
             self._snapshot = None
 
 
-class _SweptRate:
-    """The learning rate of a compiled model, taken over for a sweep and given back by `release`."""
+class _SweptStep:
+    """A model's training step, readied for a sweep and put back by `release`.
+
+    What it changes: the optimizer's rate can be set, the reported loss is the batch's own once the trackers are
+    reset before the batch, and no metrics are computed but the loss where the model leaves that open.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
+        self._train_function = model.train_function
         # LossScaleOptimizer (mixed precision) keeps the rate in the optimizer that it wraps.
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        self._declared = _rate_of(self._optimizer)
-        self._value: float | None = None
-        if isinstance(self._declared, keras.Variable):
-            self._value = float(keras.ops.convert_to_numpy(self._declared.value))
-            self._variable = self._declared
-            return
-        # A schedule or a callable can't be set to a number: put a variable in its place, as a plain rate has.
-        with keras.name_scope(self._optimizer.name, caller=self._optimizer):
-            self._variable = keras.Variable(
-                0.0, name="learning_rate", dtype="float32", trainable=False, aggregation="only_first_replica"
-            )
-        self._optimizer._track_variable(self._variable)
-        self._optimizer._learning_rate = self._variable
-        model.train_function = None
-        model.make_train_function(force=True)
-
-    def assign(self, rate: float) -> None:
-        sync = getattr(self._model, "jax_state_sync", None)
-        if sync is not None:
-            sync()
-        self._variable.assign(rate)
+        self._declared_rate = _rate_of(self._optimizer)
+        if isinstance(self._declared_rate, keras.Variable):
+            self._rate_before = keras.ops.convert_to_numpy(self._declared_rate.value)
+            self.rate = self._declared_rate
+        else:
+            # A schedule or a callable can't be set to a number: put a variable in its place.
+            with keras.name_scope(self._optimizer.name, caller=self._optimizer):
+                self.rate = keras.Variable(0.0, name="learning_rate", dtype="float32", trainable=False)
+            self._optimizer._track_variable(self.rate)
+            self._optimizer._learning_rate = self.rate
+        self.trackers = model.metrics
+        self._plain = _defaults(model, "train_step", "compute_metrics", "get_metrics_result")
+        if self._plain:
+            tracker = model._loss_tracker
+            self.trackers = [tracker]
+            model.get_metrics_result = lambda: {"loss": tracker.result()}
+            model.compute_metrics = lambda *_args, **_kwargs: model.get_metrics_result()
 
     def release(self) -> None:
-        if self._value is not None:
-            self._variable.assign(self._value)
-            return
-        self._optimizer._learning_rate = self._declared
-        self._optimizer._untrack_variable(self._variable)
-        self._model.train_function = None
+        if self._plain:
+            del self.model.compute_metrics, self.model.get_metrics_result
+        if self.rate is self._declared_rate:
+            self.rate.assign(self._rate_before)
+        else:
+            self._optimizer._learning_rate = self._declared_rate
+            self._optimizer._untrack_variable(self.rate)
+        # The function from before the sweep, if there was one, still holds its compiled step.
+        self.model.train_function = self._train_function
+
+
+class _StepwiseRecorder:
+    """Sets the rate and reads the loss from Python, batch by batch: serves every backend and model."""
+
+    def __init__(self, model: Any, ramp: FloatArray) -> None:
+        if model.steps_per_execution != 1:
+            raise ValueError(
+                f"LRFinder needs steps_per_execution=1 here but the model is compiled with "
+                f"{model.steps_per_execution}: set `model.steps_per_execution = 1` before the fit, or use "
+                "lrtuner.find_lr, which does so itself."
+            )
+        self._ramp = ramp
+        self._step = _SweptStep(model)
+        # Only JAX keeps the model's state outside of its variables while it trains.
+        self._sync_state = getattr(model, "jax_state_sync", lambda: None)
+        model.make_train_function(force=True)
+
+    def before_batch(self, position: int) -> None:
+        self._sync_state()
+        self._step.rate.assign(self._ramp[position])
+        for tracker in self._step.trackers:
+            tracker.reset_state()
+
+    def new_losses(self, position: int, logs: dict[str, Any]) -> list[float]:
+        del position
+        return [float(_loss_in(logs))]
+
+    def release(self) -> None:
+        self._sync_state()
+        self._step.release()
+
+
+class _CompiledRecorder:
+    """Runs ramp and recording inside of TensorFlow's compiled step, so that many steps fit into a call."""
+
+    def __init__(self, model: Any, ramp: FloatArray) -> None:
+        import tensorflow as tf
+
+        self._step = step = _SweptStep(model)
+        plain_step = model.train_step
+        rates = tf.constant(ramp, dtype=step.rate.dtype)
+        numbers = tf.range(len(ramp))
+        self._position = position = tf.Variable(0, dtype=numbers.dtype)
+        self._recorded = recorded = tf.Variable(tf.zeros(len(ramp)))
+
+        def swept_step(data: Any) -> dict[str, Any]:
+            step.rate.assign(rates[tf.minimum(position, len(ramp) - 1)])
+            for tracker in step.trackers:
+                tracker.reset_state()
+            loss = tf.cast(_loss_in(plain_step(data)), recorded.dtype)
+            # A comparison, not a scatter: it also compiles with XLA, and steps past the ramp's end write nothing.
+            recorded.assign(tf.where(numbers == position, loss, recorded))
+            position.assign_add(1)
+            return {"loss": loss}
+
+        model.train_step = swept_step
+        model.make_train_function(force=True)
+
+    @staticmethod
+    def serves(model: Any) -> bool:
+        """Whether the step can be compiled: not eagerly run, not distributed, not of the user's own making."""
+        if keras.backend.backend() != "tensorflow" or model.run_eagerly:
+            return False
+        import tensorflow as tf
+
+        return not tf.distribute.in_cross_replica_context() or type(model.distribute_strategy) is type(
+            tf.distribute.get_strategy()
+        ) and model.distribute_strategy.num_replicas_in_sync == 1
+
+    def before_batch(self, position: int) -> None:
+        pass
+
+    def new_losses(self, position: int, logs: dict[str, Any]) -> list[float]:
+        del logs
+        recorded: list[float] = self._recorded.numpy()[position : int(self._position.numpy())].tolist()
+        return recorded
+
+    def release(self) -> None:
+        del self._step.model.train_step
+        self._step.release()
+
+
+def _defaults(model: Any, *methods: str) -> bool:
+    """Whether a model's methods are those of Keras, not overridden by its class."""
+    return all(getattr(type(model), method) is getattr(keras.Model, method) for method in methods)
+
+
+def _loss_in(logs: dict[str, Any]) -> Any:
+    if "loss" not in logs:
+        raise ValueError(
+            f"The model's train_step reports no 'loss', which the sweep records: it reports {sorted(logs)}. "
+            "Return {'loss': ...} from train_step."
+        )
+    return logs["loss"]
 
 
 def _rate_of(optimizer: Any) -> Any:
@@ -416,13 +510,11 @@ def sweep_in_training(
             arguments.pop(name, None)
         # A validation_split still decides which rows are trained on; its validation never runs.
         arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[finder], validation_freq=_ENDLESS + 1)
-        if model.steps_per_execution != 1:
-            model.steps_per_execution = 1
-            model.train_function = None
+        model.steps_per_execution = _STEPS_PER_CALL if _CompiledRecorder.serves(model) else 1
         plain_fit(**arguments)
         raise _SweepFinished
 
-    steps_per_execution = getattr(model, "steps_per_execution", 1)
+    before = {name: getattr(model, name, None) for name in ("steps_per_execution", "train_function")}
     model.fit = fit
     try:
         train()
@@ -432,9 +524,8 @@ def sweep_in_training(
         del model.fit
         if finder is not None:
             finder.close()
-        if restore and getattr(model, "steps_per_execution", 1) != steps_per_execution:
-            model.steps_per_execution = steps_per_execution
-            model.train_function = None
+            for name, value in before.items():
+                setattr(model, name, value)
     if finder is None or finder.curve is None:
         raise RuntimeError(
             "The training function ended without a call of model.fit, so no learning-rate curve could be recorded: "

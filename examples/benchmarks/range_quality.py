@@ -780,7 +780,7 @@ class Lab:
         self.steps_per_epoch = -(-len(s.x) // task.batch)
         self.steps = self.steps_per_epoch * task.epochs
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def run(order: Any, sizes: Any, rates: Any) -> Any:
             losses = tf.TensorArray(tf.float32, size=0, dynamic_size=True)
 
@@ -798,7 +798,7 @@ class Lab:
             start = (tf.constant(0), losses, tf.constant(True))
             return tf.while_loop(lambda i, _, ok: ok & (i < tf.shape(rates)[0]), body, start)[1].stack()
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def validate() -> Any:
             return tf.reduce_mean(
                 task.loss(tf.constant(s.y_val), model(tf.constant(s.x_val), training=False))

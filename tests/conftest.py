@@ -1,0 +1,9 @@
+"""Hypothesis profiles: HYPOTHESIS_PROFILE=benchmark looks at fifty times as many examples."""
+
+import os
+
+import hypothesis
+
+hypothesis.settings.register_profile("default", max_examples=200, deadline=None)
+hypothesis.settings.register_profile("benchmark", max_examples=10_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

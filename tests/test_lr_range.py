@@ -1,0 +1,272 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrtuner.curve import LRCurve, geometric_ramp
+from lrtuner.lr_range import RULES, LRRange, NoRangeError, suggest_range
+
+ALL_RULES = sorted(RULES)
+
+
+def sweep(n=300, noise=0.05, seed=0, fall=-3.0, explode=0.0, low=1e-7, high=10.0):
+    """A loss that falls from 2.3 to 0.5 around `10 ** fall` and diverges from `10 ** explode` on."""
+    rates = geometric_ramp(low, high, n)
+    x = np.log10(rates)
+    losses = 2.3 - 0.9 * (1 + np.tanh(2 * (x - fall))) + np.expm1(np.maximum(0, 8 * (x - explode)))
+    return LRCurve(rates, losses + np.random.default_rng(seed).normal(0, noise, n))
+
+
+def suggest(curve, rule="d90"):
+    """The range, or None without evidence."""
+    try:
+        return suggest_range(curve, rule=rule)
+    except NoRangeError:
+        return None
+
+
+@pytest.mark.parametrize("n", [50, 100, 300, 1000])
+@pytest.mark.parametrize("fall", [-4.0, -3.0, -2.0])
+def test_range_lies_around_the_end_of_the_descent(n, fall):
+    found = suggest_range(sweep(n, fall=fall))
+    # 95% of the descent is over at fall + 0.74, and the divergence comes later.
+    assert found.min_lr < 10**fall < found.max_lr < 10 ** (fall + 1.5)
+    assert 1.3 < found.decades < 1.9
+
+
+def test_long_sweeps_give_narrower_ranges():
+    assert suggest_range(sweep(300)).decades < suggest_range(sweep(50)).decades
+
+
+def test_divergence_alone_is_evidence():
+    curve = sweep(fall=5.0, explode=-2.0)
+    found = suggest_range(curve)
+    assert 10**-4.5 < found.min_lr < found.max_lr < 10**-2
+
+
+def test_a_jump_of_the_last_batches_is_evidence():
+    losses = np.random.default_rng(0).normal(2.3, 0.05, 40)
+    losses[-1] = 40.0
+    found = suggest_range(LRCurve(geometric_ramp(1e-7, 10, 40), losses))
+    assert 1e-3 < found.min_lr < found.max_lr < 10
+
+
+def test_losses_that_jump_and_return_do_not_move_the_range():
+    curve = sweep()
+    losses = curve.losses.copy()
+    x = np.log10(curve.learning_rates)
+    bump = (x > -1.3) & (x < -1.1)
+    losses[bump] += 1.0
+    # The last dip lies a little below the descent before the jump.
+    losses[(x > -0.9) & (x < -0.4)] -= 0.05
+    found = suggest_range(LRCurve(curve.learning_rates, losses))
+    assert found.max_lr < 10**-1.0
+
+
+def test_one_outlier_changes_nothing_much():
+    curve = sweep()
+    losses = curve.losses.copy()
+    losses[200] = 1e9
+    found, plain = suggest_range(LRCurve(curve.learning_rates, losses)), suggest_range(curve)
+    assert abs(math.log10(found.min_lr / plain.min_lr)) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("losses", "reason"),
+    [
+        ([], "has 0 batches, too few"),
+        ([2.0, 1.0, 0.5, 0.2, 0.1], "has 5 batches, too few"),
+        ([math.nan] * 100, "was nan at batch 1"),
+        ([2.0] * 4 + [math.inf] * 96, "was inf at batch 5"),
+        ([2.0 - 0.1 * i for i in range(10)] + [math.nan] * 90, "spans 0.73 decades"),
+        ([2.0] * 100, "was 2 at every learning rate"),
+        ([0.0] * 100, "was 0 at every learning rate"),
+        (np.random.default_rng(0).normal(2.3, 0.1, 100), "neither fell nor blew up"),
+        (np.random.default_rng(0).normal(-1e6, 1.0, 300), "neither fell nor blew up"),
+    ],
+)
+def test_no_evidence_says_why(losses, reason):
+    rates = geometric_ramp(1e-7, 10, max(len(losses), 10))[: len(losses)]
+    with pytest.raises(NoRangeError, match=reason):
+        suggest_range(LRCurve(rates, losses))
+
+
+@pytest.mark.parametrize("n", [10, 30, 100, 300])
+def test_pure_noise_rarely_gives_a_range(n):
+    rates = geometric_ramp(1e-7, 10, n)
+    found = [suggest(LRCurve(rates, np.random.default_rng(seed).normal(2.3, 0.1, n))) for seed in range(200)]
+    assert sum(r is not None for r in found) <= 6
+
+
+def test_notebook_rules_on_a_known_curve():
+    curve = sweep(n=1000, noise=0.0, fall=-3.0, explode=0.0)
+    found = suggest_range(curve, rule="notebook")
+    # The moving average lags by 9 of the 125 batches in a decade.
+    assert math.log10(found.min_lr) == pytest.approx(-3 + 9 / 125, abs=0.05)
+    assert math.log10(found.max_lr) == pytest.approx(-1 + 0.05, abs=0.1)
+    assert suggest_range(curve, rule="notebook_4x") == found
+
+
+def test_notebook_4x_ends_where_the_loss_exceeds_four_times_its_best():
+    curve = sweep(n=1000, noise=0.0, fall=-3.0, explode=-1.0)
+    losses = curve.losses.copy()
+    losses[-1] = -1e9
+    curve = LRCurve(curve.learning_rates, losses)
+    assert suggest_range(curve, rule="notebook_4x").max_lr < 0.02
+    with pytest.raises(NoRangeError, match="falls most steeply at 10, which is not below 1"):
+        suggest_range(curve, rule="notebook")
+
+
+def test_notebook_without_a_slope_says_so():
+    with pytest.raises(NoRangeError, match="Only 1 batches"):
+        suggest_range(LRCurve([0.1, 0.2], [1.0, math.nan]), rule="notebook")
+
+
+def test_a_rule_may_be_a_callable():
+    curve = sweep()
+    assert suggest_range(curve, rule=lambda c: (c.learning_rates[0], 1)) == LRRange(1e-7, 1.0)
+    assert suggest_range(curve, rule=lambda _: LRRange(1, 2)) == LRRange(1, 2)
+    for answer in (None, 1.0, (1, 2, 3), "x"):
+        with pytest.raises(ValueError, match="must return an LRRange or a pair"):
+            suggest_range(curve, rule=lambda _, answer=answer: answer)
+    with pytest.raises(ValueError, match="swapped"):
+        suggest_range(curve, rule=lambda _: (2, 1))
+
+
+def test_suggest_range_checks_its_arguments():
+    curve = sweep()
+    with pytest.raises(TypeError, match="curve must be an LRCurve, got tuple"):
+        suggest_range(([0.1], [1.0]))
+    with pytest.raises(TypeError, match="rule must be one of"):
+        suggest_range(curve, rule=3)
+    with pytest.raises(
+        ValueError, match=r"one of \['d90', 'notebook', 'notebook_4x'\] or a callable, got 'd91'"
+    ):
+        suggest_range(curve, rule="d91")
+    for hint in ("train_steps", "batch_size"):
+        for value in (0, -1, 1.5, True, "1"):
+            with pytest.raises(ValueError, match=f"{hint} must be an integer of at least 1 or None"):
+                suggest_range(curve, **{hint: value})
+    with pytest.raises(ValueError, match="optimizer must be"):
+        suggest_range(curve, optimizer=1)
+    hinted = suggest_range(curve, train_steps=1000, optimizer="Adam", batch_size=np.int64(32))
+    assert isinstance(hinted, LRRange)
+
+
+def test_range_is_plain_floats():
+    found = LRRange(np.float32(0.5), 2)
+    assert (type(found.min_lr), type(found.max_lr)) == (float, float)
+    assert found == LRRange(0.5, 2.0)
+    assert LRRange(1e-3, 1e-1).decades == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1, 1), (2, 1), (0, 1), (-1, 1), (1, math.inf), (math.nan, 1), (True, 2), ("1", 2), (None, 1)],
+)
+def test_range_refuses(low, high):
+    with pytest.raises(ValueError, match=r"min_lr|max_lr"):
+        LRRange(low, high)
+
+
+@given(st.floats(1e-300, 1e300), st.floats(1e-300, 1e300))
+def test_range_config_is_exact(low, high):
+    found = LRRange(low, high) if low < high else LRRange(low, 2 * low)
+    assert LRRange.from_config(json.loads(json.dumps(found.to_config(), allow_nan=False))) == found
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        [1, 2],
+        {"min_lr": 1},
+        {"min_lr": 1, "max_lr": "2"},
+        {"min_lr": True, "max_lr": 2},
+        {"min_lr": 1, "max_lr": 2, "x": 3},
+        {"min_lr": 1, "max_lr": [2]},
+        {"min_lr": 2, "max_lr": 1},
+        {"min_lr": 1, "max_lr": 10**400},
+        {"min_lr": 1, "max_lr": math.inf},
+    ],
+)
+def test_range_config_refuses(config):
+    with pytest.raises(ValueError, match=r"must|too large|swapped"):
+        LRRange.from_config(config)
+
+
+@st.composite
+def any_curves(draw):
+    """Arbitrary losses, on arbitrary increasing rates, alone or on top of a sweep."""
+    n = draw(st.integers(0, 80))
+    special = st.sampled_from([0.0, 5e-324, 1e300, -1e300, 1.7e308, -1.7e308, math.nan, math.inf, -math.inf])
+    finite = st.one_of(st.floats(-10, 10), st.floats(allow_nan=False, allow_infinity=False))
+    kind = draw(st.sampled_from(["finite", "special", "sweep"]))
+    if kind == "sweep":
+        n = max(n, 10)
+        curve = sweep(
+            n, seed=draw(st.integers(0, 99)), fall=draw(st.floats(-7, 2)), explode=draw(st.floats(-7, 2))
+        )
+        with np.errstate(over="ignore"):
+            losses = curve.losses * draw(st.sampled_from([1.0, 1e-320, 1e300])) + draw(st.floats(-1e3, 1e3))
+    else:
+        values = finite if kind == "finite" else st.one_of(finite, special)
+        losses = np.array(draw(st.lists(values, min_size=n, max_size=n)), dtype=np.float64)
+    if draw(st.booleans()):
+        exponents = draw(st.lists(st.floats(-300, 300), min_size=n, max_size=n, unique=True))
+        rates = np.unique(10.0 ** np.array(exponents, dtype=np.float64))
+    else:
+        rates = np.geomspace(1e-7, 10, max(n, 2))[:n]
+    return LRCurve(rates, losses[: len(rates)])
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@given(curve=any_curves())
+def test_any_losses_give_a_range_inside_the_sweep_or_a_reason(rule, curve):
+    found = suggest(curve, rule)
+    assert found is None or curve.learning_rates[0] <= found.min_lr < found.max_lr <= curve.learning_rates[-1]
+
+
+def close(found, expected):
+    if found is None or expected is None:
+        return found is expected
+    return math.isclose(found.min_lr, expected.min_lr, rel_tol=1e-6) and math.isclose(
+        found.max_lr, expected.max_lr, rel_tol=1e-6
+    )
+
+
+CURVES = st.builds(
+    sweep,
+    n=st.sampled_from([20, 50, 100, 300]),
+    noise=st.sampled_from([0.01, 0.05, 0.5]),
+    seed=st.integers(0, 999),
+    fall=st.floats(-6, 1),
+    explode=st.floats(-3, 2),
+)
+
+
+@pytest.mark.parametrize("rule", ["d90", "notebook"])
+@given(curve=CURVES, power=st.integers(-40, 40), shift=st.integers(-100, 100))
+def test_scaled_and_shifted_losses_give_the_same_range(rule, curve, power, shift):
+    # Quantised, so that scaling and shifting are exact.
+    losses = np.round(curve.losses * 2**24) / 2**24
+    moved = LRCurve(curve.learning_rates, (losses + shift) * 2.0**power)
+    assert close(suggest(moved, rule), suggest(LRCurve(curve.learning_rates, losses), rule))
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@given(curve=CURVES, factor=st.floats(1e-3, 1e3))
+def test_scaled_rates_scale_the_range(rule, curve, factor):
+    found = suggest(LRCurve(curve.learning_rates * factor, curve.losses), rule)
+    plain = suggest(curve, rule)
+    assert close(found, plain and LRRange(plain.min_lr * factor, plain.max_lr * factor))
+
+
+@pytest.mark.parametrize("n", [100, 200, 400])
+def test_refining_the_ramp_refines_the_answer(n):
+    coarse, fine = suggest_range(sweep(n, noise=0.01)), suggest_range(sweep(2 * n, noise=0.01))
+    centres = [math.log10(r.min_lr * r.max_lr) / 2 for r in (coarse, fine)]
+    assert centres[0] == pytest.approx(centres[1], abs=0.2)

@@ -1,0 +1,353 @@
+import math
+import re
+
+import keras_tuner
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras_tuner.engine import hyperparameters as hp_types
+
+from lrtuner.lr_range import LRRange
+from lrtuner.space import LearningRateError, LearningRateNotFoundError, find_learning_rate, narrow
+
+RATE = "learning_rate"
+
+
+def space_with(*names):
+    hyperparameters = keras_tuner.HyperParameters()
+    for name in names:
+        hyperparameters.Float(name, 1e-6, 10.0, sampling="log")
+    return hyperparameters
+
+
+def narrowed_by(declare, low, high):
+    """Return the entry, the hyperparameters and the report after narrowing what `declare(hp)` declares."""
+    hyperparameters = keras_tuner.HyperParameters()
+    declare(hyperparameters)
+    report = narrow(hyperparameters, RATE, LRRange(low, high))
+    (entry,) = hyperparameters.space
+    return entry, hyperparameters, report
+
+
+class TestFindLearningRate:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "lr",
+            "LR",
+            "learning_rate",
+            "Learning_Rate",
+            "adam_lr",
+            "opt-lr",
+            "encoder/learning_rate",
+            "sgd_learning_rate",
+        ],
+    )
+    def test_finds_by_last_word(self, name):
+        assert find_learning_rate(space_with("units", name)) == name
+
+    @pytest.mark.parametrize("name", ["colr", "lr_decay", "learning_rate_decay", "dlearning_rate", "units"])
+    def test_other_names_are_not_found(self, name):
+        with pytest.raises(LearningRateNotFoundError, match=rf"'{name}'.*learning_rate=\"\.\.\.\""):
+            find_learning_rate(space_with(name))
+
+    def test_empty_space(self):
+        with pytest.raises(LearningRateNotFoundError, match="No hyperparameters are registered"):
+            find_learning_rate(keras_tuner.HyperParameters())
+
+    def test_several_are_listed(self):
+        with pytest.raises(LearningRateError, match=r"'lr', 'adam_lr'.*learning_rate='lr'") as caught:
+            find_learning_rate(space_with("lr", "adam_lr"))
+        assert not isinstance(caught.value, LearningRateNotFoundError)
+
+    def test_a_fixed_one_is_passed_over(self):
+        hyperparameters = space_with("lr")
+        hyperparameters.Fixed("encoder_lr", 1e-4)
+        assert find_learning_rate(hyperparameters) == "lr"
+
+    def test_explicit_name(self):
+        assert find_learning_rate(space_with("lr", "speed"), "speed") == "speed"
+        with pytest.raises(LearningRateNotFoundError, match=r"'speeed'.*'lr', 'speed'"):
+            find_learning_rate(space_with("lr", "speed"), "speeed")
+
+    def test_name_scope(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        with hyperparameters.name_scope("encoder"):
+            hyperparameters.Float("lr", 1e-6, 10.0, sampling="log")
+        assert find_learning_rate(hyperparameters) == "encoder/lr"
+
+    def test_same_name_under_two_conditions(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Choice("optimizer", ["adam", "sgd"])
+        for optimizer in ("adam", "sgd"):
+            with hyperparameters.conditional_scope("optimizer", [optimizer]):
+                hyperparameters.Float("lr", 1e-6, 10.0, sampling="log")
+        with pytest.raises(LearningRateError, match="registered 2 times"):
+            find_learning_rate(hyperparameters)
+
+    @pytest.mark.parametrize(
+        "declare",
+        [
+            lambda hp: hp.Fixed(RATE, 1e-3),
+            lambda hp: hp.Boolean(RATE),
+            lambda hp: hp.Choice(RATE, ["slow", "fast"]),
+            lambda hp: hp.Choice(RATE, [0.0, -1.0]),
+            lambda hp: hp.Float(RATE, -1.0, 0.0),
+            lambda hp: hp.Float(RATE, -1.0, 0.05, step=0.2),
+        ],
+    )
+    def test_what_cannot_be_narrowed(self, declare):
+        hyperparameters = keras_tuner.HyperParameters()
+        declare(hyperparameters)
+        for call in (find_learning_rate, lambda hp: narrow(hp, RATE, LRRange(1e-3, 1e-2))):
+            with pytest.raises(LearningRateError, match=r"can't be narrowed.*hp\.Float"):
+                call(hyperparameters)
+
+
+class TestNarrow:
+    def test_log_float(self):
+        entry, hyperparameters, report = narrowed_by(
+            lambda hp: hp.Float(RATE, 1e-6, 10, sampling="log"), 1e-3, 1e-1
+        )
+        assert (entry.min_value, entry.max_value, entry.sampling) == (1e-3, 1e-1, "log")
+        assert entry.default == pytest.approx(1e-2)
+        assert hyperparameters.values == {RATE: entry.default}
+        assert (report.name, report.declared, report.narrowed) == (RATE, (1e-6, 10.0), (1e-3, 1e-1))
+        assert (report.values, report.clipped, report.note) == (None, False, "")
+        assert str(report) == "learning_rate: narrowed from 1e-06 to 10 to 0.001 to 0.1."
+
+    def test_default_inside_is_kept(self):
+        entry, *_ = narrowed_by(lambda hp: hp.Float(RATE, 1e-6, 10, sampling="log", default=2e-3), 1e-3, 1e-1)
+        assert entry.default == 2e-3
+
+    def test_linear_float_with_zero_keeps_its_sampling(self):
+        entry, *_ = narrowed_by(lambda hp: hp.Float(RATE, 0, 1), 1e-3, 1e-1)
+        assert (entry.min_value, entry.max_value, entry.sampling) == (1e-3, 1e-1, "linear")
+
+    @pytest.mark.parametrize(
+        ("low", "high", "expected", "words"),
+        [
+            (1.0, 100.0, (1e-3, 1e-2), "The range found.* lies above the declared maximum, 0.01"),
+            (1e-9, 1e-7, (1e-5, 1e-4), "The range found.* lies below the declared minimum, 1e-05"),
+            (9e-3, 9e-1, (1e-3, 1e-2), "Part of the range found.* lies above"),
+            (1e-4, 2e-2, (1e-4, 1e-2), "Part of the range found.* lies above"),
+            (1e-7, 1e-1, (1e-5, 1e-2), "covers all that was declared"),
+        ],
+    )
+    def test_beyond_the_declared_bounds(self, low, high, expected, words):
+        entry, _, report = narrowed_by(lambda hp: hp.Float(RATE, 1e-5, 1e-2, sampling="log"), low, high)
+        assert (entry.min_value, entry.max_value) == pytest.approx(expected)
+        assert report.clipped
+        assert re.search(words, report.note)
+
+    def test_step_between_grid_values_keeps_the_nearest(self):
+        entry, _, report = narrowed_by(
+            lambda hp: hp.Float(RATE, 1e-5, 1, step=10, sampling="log"), 2e-3, 4e-3
+        )
+        assert list(entry.values) == pytest.approx([1e-3])
+        assert not report.clipped
+        assert "the nearest one is kept" in report.note
+
+    @pytest.mark.parametrize(
+        ("sampling", "bounds", "step", "expected"),
+        [
+            ("log", (1e-5, 1.0), 10, [1e-3, 1e-2, 1e-1]),
+            ("linear", (0.0, 1.0), 0.05, [0.05, 0.1]),
+            # Out of 1.7, 1.6, 1.4, 1.0 and 0.2, up to half of the range's decades above the minimum.
+            ("reverse_log", (0.1, 1.7), 2, [0.2, 1.0]),
+        ],
+    )
+    def test_grid(self, sampling, bounds, step, expected):
+        entry, *_ = narrowed_by(
+            lambda hp: hp.Float(RATE, *bounds, step=step, sampling=sampling), 1e-3, 1.2e-1
+        )
+        assert list(entry.values) == pytest.approx(expected)
+        assert entry.default in list(entry.values)
+
+    def test_reverse_log_grid_becomes_a_choice(self):
+        entry, _, report = narrowed_by(
+            lambda hp: hp.Float(RATE, 0.001, 0.016, step=2, sampling="reverse_log"), 5e-3, 1.4e-2
+        )
+        assert isinstance(entry, hp_types.Choice)
+        assert entry.ordered
+        assert report.values == pytest.approx((0.009, 0.013))
+
+    def test_int(self):
+        entry, *_ = narrowed_by(lambda hp: hp.Int(RATE, 1, 100, sampling="log"), 2.5, 30.5)
+        assert (entry.min_value, entry.max_value) == (3, 30)
+        assert type(entry.default) is int
+        entry, *_ = narrowed_by(lambda hp: hp.Int(RATE, 1, 100, sampling="log"), 7.2, 7.8)
+        assert (entry.min_value, entry.max_value) == (8, 8)
+
+    def test_choice_keeps_order_type_and_flag(self):
+        entry, _, report = narrowed_by(
+            lambda hp: hp.Choice(RATE, [1e-1, 1e-4, 1e-2, 1e-3], ordered=False, default=1e-4), 1e-3, 1e-1
+        )
+        assert entry.values == [1e-1, 1e-2, 1e-3]
+        assert (entry.ordered, entry.default) == (False, 1e-2)
+        assert report.values == (1e-1, 1e-2, 1e-3)
+
+    @pytest.mark.parametrize(
+        ("low", "high", "kept"), [(1e-9, 1e-8, 1e-4), (1.0, 9.0, 1e-2), (2e-4, 9e-4, 1e-3)]
+    )
+    def test_choice_without_a_value_inside_keeps_the_nearest(self, low, high, kept):
+        entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [0.0, 1e-4, 1e-3, 1e-2]), low, high)
+        assert (entry.values, entry.default) == ([kept], kept)
+        assert report.note
+
+    def test_conditions_are_kept_and_an_inactive_one_gets_no_value(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Choice("optimizer", ["adam", "sgd"])
+        with hyperparameters.conditional_scope("optimizer", ["sgd"]):
+            hyperparameters.Float(RATE, 1e-6, 10.0, sampling="log")
+        before = hyperparameters.space[1].conditions
+        narrow(hyperparameters, RATE, LRRange(1e-3, 1e-1))
+        assert hyperparameters.space[1].conditions == before
+        assert len(before) == 1
+        assert hyperparameters.values == {"optimizer": "adam"}
+
+    def test_dependents_follow_the_new_value(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Choice(RATE, [1e-1, 1e-3])
+        for name, rate in (("high", 1e-1), ("low", 1e-3)):
+            with hyperparameters.conditional_scope(RATE, [rate]):
+                hyperparameters.Int(name, 1, 5)
+        assert hyperparameters.values == {RATE: 1e-1, "high": 1}
+        narrow(hyperparameters, RATE, LRRange(5e-4, 5e-3))
+        assert hyperparameters.values == {RATE: 1e-3, "low": 1}
+
+    def test_survives_declaring_again(self):
+        def declare(hp):
+            return hp.Float(RATE, 1e-6, 10, sampling="log")
+
+        entry, hyperparameters, _ = narrowed_by(declare, 1e-3, 1e-1)
+        copy = hyperparameters.copy()
+        assert declare(copy) == entry.default
+        assert len(copy.space) == 1
+        copy.values[RATE] = 0.07
+        assert declare(copy) == 0.07
+
+    def test_missing_name(self):
+        with pytest.raises(LearningRateNotFoundError, match="'other'"):
+            narrow(space_with("other"), RATE, LRRange(1e-3, 1e-1))
+
+    def test_other_entries_and_values_are_left_alone(self):
+        hyperparameters = space_with("before", RATE, "after")
+        hyperparameters.values["reserved/key"] = "x"
+        neighbours = hyperparameters.space[0], hyperparameters.space[2]
+        narrow(hyperparameters, RATE, LRRange(1e-3, 1e-1))
+        assert (hyperparameters.space[0], hyperparameters.space[2]) == neighbours
+        assert hyperparameters.values["reserved/key"] == "x"
+        assert hyperparameters.values["before"] == 1e-6
+
+
+exponents = st.floats(-7, 2)
+
+
+@st.composite
+def ranges(draw):
+    low = draw(st.floats(-9, 3))
+    return LRRange(10**low, 10 ** (low + draw(st.floats(0.01, 3))))
+
+
+@st.composite
+def floats(draw):
+    low = 10 ** draw(exponents)
+    high = low * 10 ** draw(st.floats(0, 6))
+    sampling = draw(st.sampled_from(["linear", "log", "reverse_log"]))
+    if sampling == "linear" and draw(st.booleans()):
+        low = 0.0
+    step = None
+    if draw(st.booleans()):
+        step = (high - low) / draw(st.floats(1, 50)) if sampling == "linear" else draw(st.floats(1.1, 20))
+    default = draw(st.one_of(st.none(), st.floats(low, high)))
+    return hp_types.Float(RATE, low, high, step=step or None, sampling=sampling, default=default)
+
+
+@st.composite
+def integers(draw):
+    low = draw(st.integers(1, 50))
+    sampling = draw(st.sampled_from(["linear", "log", "reverse_log"]))
+    step = draw(st.one_of(st.none(), st.integers(2, 9)))
+    return hp_types.Int(RATE, low, low + draw(st.integers(0, 500)), step=step, sampling=sampling)
+
+
+@st.composite
+def choices(draw):
+    values = draw(st.lists(exponents.map(lambda x: 10**x), min_size=1, max_size=8, unique=True))
+    default = draw(st.one_of(st.none(), st.sampled_from(values)))
+    return hp_types.Choice(RATE, values, ordered=draw(st.booleans()), default=default)
+
+
+def drawn(entry):
+    """Return every value that a choice or grid can yield, and many of an interval's."""
+    if isinstance(entry, hp_types.Choice) or entry.step is not None:
+        return list(entry.values)
+    # The ends are left out: KerasTuner's own rounding may leave the bounds there.
+    return [entry.prob_to_value(index / 50) for index in range(1, 50)]
+
+
+def is_one_of(value, values):
+    return any(math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9 * max(values)) for other in values)
+
+
+@given(st.one_of(floats(), integers(), choices()), ranges())
+def test_narrowing_is_sound(entry, lr_range):
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.merge([entry])
+    narrow(hyperparameters, RATE, lr_range)
+    (narrowed,) = hyperparameters.space
+    assert hyperparameters._hps == {RATE: [narrowed]}
+    assert hyperparameters.values == {RATE: narrowed.default}
+
+    low, high = (
+        (min(entry.values), max(entry.values))
+        if isinstance(entry, hp_types.Choice)
+        else (entry.min_value, entry.max_value)
+    )
+    values = drawn(narrowed)
+    assert values
+    assert all(low * (1 - 1e-9) <= value <= high * (1 + 1e-9) for value in values)
+    if isinstance(entry, hp_types.Choice) or entry.step is not None:
+        declared = drawn(entry)
+        assert all(is_one_of(value, declared) for value in values)
+    if isinstance(entry, hp_types.Choice):
+        assert [value for value in entry.values if value in values] == values
+        assert narrowed.ordered == entry.ordered
+        assert narrowed.default in values
+        inside = [value for value in entry.values if lr_range.min_lr <= value <= lr_range.max_lr]
+        assert set(inside) <= set(values)
+    elif isinstance(narrowed, hp_types.Choice):
+        assert entry.sampling == "reverse_log"
+        assert narrowed.default in values
+    else:
+        assert low <= narrowed.min_value <= narrowed.default <= narrowed.max_value <= high
+        assert (narrowed.sampling, narrowed.step) == (entry.sampling, entry.step)
+
+    # Both ways in which KerasTuner sends and stores a space.
+    proto = keras_tuner.HyperParameters.from_proto(hyperparameters.to_proto())
+    for copy in (hyperparameters.copy(), proto):
+        assert [type(other) for other in copy.space] == [type(narrowed)]
+        assert copy.space[0].default == narrowed.default
+        assert sorted(drawn(copy.space[0])) == sorted(values)
+        assert copy.values == hyperparameters.values
+
+
+@given(floats(), ranges())
+def test_nothing_inside_the_range_is_lost(entry, lr_range):
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.merge([entry])
+    narrow(hyperparameters, RATE, lr_range)
+    (narrowed,) = hyperparameters.space
+    if entry.step is None:
+        assert (
+            narrowed.min_value <= max(lr_range.min_lr, entry.min_value) or lr_range.min_lr > entry.max_value
+        )
+        assert (
+            narrowed.max_value >= min(lr_range.max_lr, entry.max_value) or lr_range.max_lr < entry.min_value
+        )
+    else:
+        # Clear of the ends, where rounding decides.
+        low, high = lr_range.min_lr * (1 + 1e-6), lr_range.max_lr * (1 - 1e-6)
+        kept = drawn(narrowed)
+        assert all(is_one_of(value, kept) for value in drawn(entry) if low <= value <= high)
