@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
+import hashlib
 import json
+import math
 import os
+import re
+import shutil
+import sys
 import tempfile
 import threading
+import time
+import traceback
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +25,13 @@ import keras_tuner as kt
 
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
-from lrtuner.space import LearningRateNotFoundError, find_learning_rate, narrow
+from lrtuner.space import (
+    LearningRateError,
+    LearningRateNotFoundError,
+    Narrowed,
+    find_learning_rate,
+    narrow,
+)
 from lrtuner.sweep import SweepReport, check_settings
 
 # Reserved keys among a sweep's hyperparameter values, the one field that every transport of KerasTuner carries.
@@ -25,13 +40,32 @@ SETTINGS_KEY = "lrtuner/sweep"
 # ... bring back what it recorded, as JSON, or why it recorded nothing ...
 REPORT_KEY = "lrtuner/report"
 ERROR_KEY = "lrtuner/error"
-# ... and tell the oracle, while the tuner collects the search space, that somebody will run its sweeps.
+# ... tell the oracle, while the tuner collects the search space, that somebody will run its sweeps ...
 RUNS_SWEEPS_KEY = "lrtuner/runs_sweeps"
-_RESERVED = (SETTINGS_KEY, REPORT_KEY, ERROR_KEY, RUNS_SWEEPS_KEY)
+# ... and carry, between a worker and its chief, the error that ends the search for all of them.
+FATAL_KEY = "lrtuner/fatal"
+_RESERVED = (SETTINGS_KEY, REPORT_KEY, ERROR_KEY, RUNS_SWEEPS_KEY, FATAL_KEY)
+
+# Trials with such an id are the wrapper's own; KerasTuner's oracles number theirs.
+_SWEEP_PREFIX = "lr_sweep"
+# Under this id a worker learns whether the search goes on.
+NEWS_ID = _SWEEP_PREFIX + "_news"
 
 STATE_FILE = "lr_range.json"
 STATE_VERSION = 1
 PICTURE_FILE = "lr_sweeps.png"
+
+# A sweep that was given away so often and never came back takes its workers down with it.
+_MOST_LEASES = 3
+# Seconds between two questions of a worker that waits for the sweep of another.
+_IDLE_PAUSE = 0.5
+# Seconds after which a worker that waited and no longer asks counts as gone.
+_SILENCE = 30.0
+# Seconds that the chief's server stays up after a fatal error, for the workers to hear of it.
+_FAREWELL = 6.0
+
+# The hypermodels in this process that run sweeps: see LRRangeOracle.reload.
+runners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @dataclasses.dataclass
@@ -112,6 +146,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 (small data is
             cycled) and at most 300.
         rule: How the range is read off the curve, see `suggest_range`.
+        lease: Float, seconds that a worker of a distributed search has for a sweep. Then the sweep is given to
+            another worker, and whichever ends it first counts.
         **kwargs: Arguments of the `RandomSearchOracle` where `oracle` is left out.
 
     Attributes:
@@ -121,14 +157,38 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     Raises:
         TypeError: Where `oracle` is not an oracle, or keyword arguments come beside one.
-        ValueError: Where the bounds or the number of steps make no sense.
+        ValueError: Where the bounds, the number of steps or the lease make no sense.
     """
 
-    # What belongs to the wrapper; every other attribute is read from and written to the wrapped oracle.
-    _OWN = frozenset(
-        {"oracle", "learning_rate", "rule", "_settings", "_lock", "_sweeps", "_trial", "_runs", "_worker", "_waiting"}
-        | {"_decided", "_has_runner", "_restored"}
-    )
+    # What belongs to the wrapper, as annotated here; every other attribute is read from and written to the
+    # wrapped oracle.
+    oracle: kt.Oracle
+    learning_rate: str | None
+    rule: str | Callable[[LRCurve], Any]
+    lease: float
+    _settings: dict[str, Any]
+    _lock: threading.RLock
+    _sweeps: list[Sweep]
+    # Whether sweeping is over, one way or the other; until then, whether somebody is known to run the sweep.
+    _decided: bool
+    _has_runner: bool
+    # The learning-rate hyperparameter of a finished sweep as it was declared, and as it was narrowed.
+    _declaration: dict[str, Any] | None
+    _narrowed_to: dict[str, Any] | None
+    _restored: bool
+    _unsaved: bool
+    # What to sweep at, while a sweep is due; its trial while it runs; how often it was begun and has ended.
+    _due: kt.HyperParameters | None
+    _trial: Any
+    _begun: int
+    _ended: int
+    # Who runs the sweep and until when; who waits for it and asked when.
+    _worker: str | None
+    _lease_ends: float
+    _waiting: dict[str, float]
+    # The error that has ended a distributed search, and when.
+    _fatal: str | None
+    _fatal_since: float
 
     def __init__(
         self,
@@ -139,6 +199,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         max_lr: float = 10.0,
         steps: int | None = None,
         rule: str | Callable[[LRCurve], Any] = "d90",
+        lease: float = 600.0,
         **kwargs: Any,
     ) -> None:
         # The base class is not initialised: all of its state is the wrapped oracle's.
@@ -157,30 +218,49 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         elif isinstance(oracle, LRRangeOracle):
             raise TypeError("The oracle is an LRRangeOracle already: wrap the search's own oracle once.")
         check_settings(min_lr, max_lr, steps)
+        if learning_rate is not None and not isinstance(learning_rate, str):
+            raise TypeError(
+                f"learning_rate must be the name of a hyperparameter, received {learning_rate!r}. "
+                "The rates to sweep are min_lr and max_lr."
+            )
+        if isinstance(rule, str):
+            _check_rule(rule)
+        elif not callable(rule):
+            raise TypeError(f"rule must be the name of a rule or a callable, received {rule!r}.")
+        if isinstance(lease, bool) or not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
+            raise ValueError(f"lease must be a number of seconds above 0, received {lease!r}.")
         self.oracle = oracle
         self.learning_rate = learning_rate
         self.rule = rule
+        self.lease = float(lease)
         self._settings = {"min_lr": float(min_lr), "max_lr": float(max_lr), "steps": steps}
         self._lock = threading.RLock()
-        self._sweeps: list[Sweep] = []
-        # The sweep's trial while it is due, running or to be repeated; how often it ran; which tuner has it.
-        self._trial: kt.engine.trial.Trial | None = None
-        self._runs = 0
-        self._worker: str | None = None
-        # Tuners that wait for the sweep: a chief must not shut down while there are any.
-        self._waiting: set[str] = set()
+        self._sweeps = []
         self._decided = False
         self._has_runner = False
+        self._declaration = self._narrowed_to = None
         self._restored = False
+        self._unsaved = True
+        self._due = self._trial = None
+        self._begun = self._ended = 0
+        self._worker = None
+        self._lease_ends = math.inf
+        self._waiting = {}
+        self._fatal = None
+        self._fatal_since = math.inf
+        # The wrapped oracle saves itself from inside of its own calls. Those come here, where a crash leaves no
+        # file half written.
+        oracle.save = self.save
+        oracle._save_trial = self._save_trial
 
     def __getattr__(self, name: str) -> Any:
-        if name in LRRangeOracle._OWN:
+        if name in LRRangeOracle.__annotations__:
             # Not set yet, as while being copied: looking it up in the wrapped oracle would never end.
             raise AttributeError(name)
         return getattr(self.oracle, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in LRRangeOracle._OWN:
+        if name in LRRangeOracle.__annotations__:
             object.__setattr__(self, name, value)
         else:
             setattr(self.oracle, name, value)
@@ -212,7 +292,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         from lrtuner.plot import plot_sweeps
 
         if not self._sweeps:
-            raise RuntimeError("No sweep has finished yet: call plot_sweeps after tuner.search(...) has begun.")
+            raise RuntimeError(
+                "No sweep has finished yet: call plot_sweeps after tuner.search(...) has begun."
+            )
         return plot_sweeps(self._sweeps, trials=self._scored_rates(), objective=self.objective.name, ax=ax)
 
     def _scored_rates(self) -> list[tuple[float, float]]:
@@ -226,7 +308,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _learning_rate_name(self) -> str | None:
         try:
             return find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
-        except ValueError:
+        except LearningRateError:
             return None
 
     # --- What a tuner calls ---------------------------------------------------------------------------------
@@ -234,6 +316,10 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _set_project_dir(self, directory: Any, project_name: str) -> None:
         self.oracle._set_project_dir(directory, project_name)
         _check_writable(directory, project_name)
+
+    def expect_sweeps(self) -> None:
+        """Tells the oracle that its tuner runs sweeps, whatever it does to collect the search space."""
+        self._has_runner = True
 
     def get_space(self) -> kt.HyperParameters:
         """Returns the search space: narrowed, once the sweep is done."""
@@ -260,36 +346,45 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         Returns:
             A `Trial`. While another tuner runs the sweep its status is "IDLE", which makes the tuner ask again.
         """
-        with self._lock:
-            if not self._decided:
-                self._prepare()
-            if not self._decided:
-                self._waiting.add(tuner_id)
-                if self._worker in (None, tuner_id):
-                    self._worker = tuner_id
-                    return self._trial
-                return _idle_trial()
-            self._waiting.discard(tuner_id)
-        return self.oracle.create_trial(tuner_id)
+        trial = None
+        if not self._decided and self._fatal is None:
+            trial = self._guarded(self._sweep_or_wait, tuner_id)
+            if trial is not None and trial.status == "IDLE":
+                # Whoever waits asks again at once, and a chief serves one at a time: answer slowly, but so that
+                # all who wait together keep nobody else from being served for longer than one pause.
+                time.sleep(_IDLE_PAUSE / max(len(self._waiting), 1))
+            if trial is not None:
+                return trial
+        if self._fatal is None:
+            trial = self._guarded(self.oracle.create_trial, tuner_id)
+        self._waiting.pop(tuner_id, None)
+        return self.get_trial(NEWS_ID) if self._fatal is not None else trial
 
     def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Any:
         """Records a trial's metrics; a sweep has none."""
-        if self._is_sweep(trial_id):
-            return self._trial
+        if _is_own(trial_id):
+            return self.get_trial(trial_id)
         return self.oracle.update_trial(trial_id, metrics, step=step)
 
     def end_trial(self, *args: Any, **kwargs: Any) -> None:
         """Ends a trial of the wrapped oracle, or a sweep: reads its range and narrows the space."""
         trial = args[0] if args else kwargs.get("trial")
-        if self._is_sweep(getattr(trial, "trial_id", None)):
-            with self._lock:
-                self._end_sweep(trial)
+        if not _is_own(getattr(trial, "trial_id", None)):
+            self._guarded(self.oracle.end_trial, *args, **kwargs)
+        elif FATAL_KEY in trial.hyperparameters.values:  # type: ignore[union-attr]
+            self._end_search(str(trial.hyperparameters.values[FATAL_KEY]))  # type: ignore[union-attr]
         else:
-            self.oracle.end_trial(*args, **kwargs)
+            self._guarded(self._end_sweep, trial)
 
     def get_trial(self, trial_id: str) -> Any:
-        """Returns the trial, or the running sweep, of that id."""
-        return self._trial if self._is_sweep(trial_id) else self.oracle.get_trial(trial_id)
+        """Returns the trial of that id; a sweep's has no metrics."""
+        if not _is_own(trial_id):
+            return self.oracle.get_trial(trial_id)
+        trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=trial_id, status="RUNNING")
+        if self._fatal is not None:
+            trial.status = "STOPPED"
+            trial.hyperparameters.values[FATAL_KEY] = self._fatal
+        return trial
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         """Returns the wrapped oracle's best trials, see `keras_tuner.Oracle`."""
@@ -310,13 +405,50 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     @property
     def ongoing_trials(self) -> dict[str, Any]:
         """Who runs what, the sweep included: a chief waits until nobody runs anything."""
-        running = {} if self._worker is None else {self._worker: self._trial}
-        return {**self.oracle.ongoing_trials, **running}
+        if self._fatal is not None:
+            return {}
+        worker = self._worker
+        running: dict[str, Any] = self.oracle.ongoing_trials
+        return running if worker is None else {**running, worker: self._trial}
 
     @property
     def tuner_ids(self) -> set[str]:
-        """The tuners at work, those that wait for the sweep included."""
-        return self.oracle.tuner_ids | self._waiting  # type: ignore[no-any-return]
+        """The tuners at work, those that wait for the sweep included.
+
+        Raises:
+            RuntimeError: Where an error has ended the search. A chief asks here whether it may shut its server
+                down, and ends with the error instead once the other workers had the time to hear of it.
+        """
+        if self._fatal is not None:
+            time.sleep(max(self._fatal_since + _FAREWELL - time.monotonic(), 0.0))
+            raise RuntimeError(f"The search was ended by an error: {self._fatal}")
+        ids: set[str] = self.oracle.tuner_ids
+        if not self._waiting:
+            return ids
+        with self._lock:
+            heard_since = time.monotonic() - _SILENCE
+            return ids | {tuner_id for tuner_id, asked in self._waiting.items() if asked > heard_since}
+
+    def _guarded(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls, and where this is a chief keeps the search's end by an error in order.
+
+        There the caller is a server thread, which would only tell the one worker that it serves.
+        """
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:
+            if not _is_chief():
+                raise
+            traceback.print_exc()
+            self._end_search(f"{type(error).__name__}: {error}")
+            return None
+
+    def _end_search(self, reason: str) -> None:
+        with self._lock:
+            if self._fatal is None:
+                self._fatal = reason
+                self._fatal_since = time.monotonic()
+                print(f"The search ends with an error: {reason}", file=sys.stderr, flush=True)
 
     # --- State ----------------------------------------------------------------------------------------------
 
@@ -329,48 +461,216 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self.oracle.set_state(state)
 
     def save(self) -> None:
-        """Saves the wrapped oracle and the sweeps in the project directory."""
-        self.oracle.save()
-        self._save_sweeps()
+        """Saves the wrapped oracle and, where they have changed, the sweeps in the project directory."""
+        oracle = self.oracle
+        if type(oracle).save is not kt.Oracle.save or not self._is_local():
+            type(oracle).save(oracle)
+        else:
+            write_atomically(Path(oracle._get_oracle_fname()), json.dumps(oracle.get_state()))
+        # A worker that starts late with overwrite=True deletes what the chief has written.
+        if self._decided and (self._unsaved or not self._state_path().exists()):
+            self._save_sweeps()
+
+    def _save_trial(self, trial: Any) -> None:
+        oracle = self.oracle
+        if type(oracle)._save_trial is not kt.Oracle._save_trial or not self._is_local():
+            type(oracle)._save_trial(oracle, trial)
+        else:
+            path = Path(oracle._get_trial_dir(trial.trial_id), "trial.json")
+            write_atomically(path, json.dumps(trial.get_state()))
 
     def reload(self) -> None:
-        """Loads the wrapped oracle and the sweeps from the project directory."""
-        self.oracle.reload()
-        self._restore()
+        """Loads the wrapped oracle and the sweeps from the project directory.
+
+        Raises:
+            ValueError: Where a file in it is damaged or of a newer version, or the tuner runs no sweep and one
+                is due.
+        """
+        try:
+            self.oracle.reload()
+        except Exception as error:
+            damaged = self._damaged_files()
+            if not damaged:
+                raise
+            raise ValueError(
+                f"KerasTuner's files {damaged} are damaged, as after a crash while they were written. Nothing was "
+                "changed. Put them back from a copy to go on. Or begin the search again and keep the finished "
+                f"sweep: leave {STATE_FILE} and delete everything else in {self.oracle._project_dir!r}. Or begin "
+                "afresh: overwrite=True."
+            ) from error
+        self._check_trials()
+        self.restore()
+        if not self._decided and not self.oracle.trials and not self._has_runner:
+            # A tuner that reloads doesn't collect its space, so it can't be told whether it runs sweeps: but where
+            # nothing in this process does, it doesn't.
+            if not runners:
+                raise ValueError(_NO_RUNNER)
+            self._has_runner = True
+
+    def _damaged_files(self) -> list[str]:
+        paths = [self.oracle._get_oracle_fname(), *self._trial_files()]
+        return [path for path in paths if not is_json(path)]
+
+    def _trial_files(self) -> list[str]:
+        return sorted(glob.glob(os.path.join(glob.escape(self.oracle._project_dir), "trial_*", "trial.json")))
+
+    def _check_trials(self) -> None:
+        """Takes out what a crash has left half done, and refuses what would lead out of the directory."""
+        oracle = self.oracle
+        begun = set(oracle.start_order)
+        for trial_id, trial in list(oracle.trials.items()):
+            for name in (trial_id, trial.hyperparameters.values.get("tuner/trial_id", trial_id)):
+                if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+                    raise ValueError(
+                        f"A trial in {oracle._project_dir!r} has the id {name!r}, which is no id of KerasTuner's: its "
+                        "trial.json was changed. Put it back from a copy, or begin afresh with overwrite=True."
+                    )
+            # Its file was written but not the oracle's: the oracle will propose it again, under its number.
+            if trial_id not in begun:
+                del oracle.trials[trial_id]
+        # Those that have ended, with a crash before the oracle noted it, need no repetition.
+        waiting = [oracle.trials[trial_id] for trial_id in oracle._retry_queue]
+        oracle._retry_queue = [trial.trial_id for trial in waiting if trial.status in ("RUNNING", "INVALID")]
+        noted = set(oracle.end_order)
+        oracle.end_order += [
+            trial.trial_id
+            for trial in waiting
+            if trial.status in ("COMPLETED", "FAILED") and trial.trial_id not in noted
+        ]
+
+    def _is_local(self) -> bool:
+        return "://" not in str(self.oracle._directory)
 
     def _state_path(self) -> Path:
         return Path(self.oracle._project_dir, STATE_FILE)
 
     def _save_sweeps(self) -> None:
         state = {
-            "version": STATE_VERSION,
             "decided": self._decided,
-            "has_runner": self._has_runner,
-            "settings": self._settings,
+            "settings": self._described_settings(),
+            "declaration": self._declaration,
+            "narrowed_to": self._narrowed_to,
             "sweeps": [sweep.to_config() for sweep in self._sweeps],
         }
-        write_atomically(self._state_path(), json.dumps(state, allow_nan=False).encode())
+        write_atomically(self._state_path(), encode_state(state), durable=True)
+        self._unsaved = False
 
-    def _restore(self) -> None:
+    def _described_settings(self) -> dict[str, Any]:
+        rule = self.rule if isinstance(self.rule, str) else getattr(self.rule, "__name__", "a callable")
+        return {**self._settings, "learning_rate": self.learning_rate, "rule": rule}
+
+    def restore(self) -> None:
+        """Loads the sweeps of a run before from the project directory, once; a reload does so by itself.
+
+        Where KerasTuner begins its own search again, as after a crash before its first trial, the space that
+        it has collected is narrowed as the finished sweep says.
+
+        Raises:
+            ValueError: Where the file is damaged or of a newer version.
+        """
+        if self._restored:
+            return
         self._restored = True
         path = self._state_path()
         if not path.exists():
             return
-        state = json.loads(path.read_text())
+        state = decode_state(path)
         self._sweeps = [Sweep.from_config(config) for config in state["sweeps"]]
         self._decided = state["decided"]
-        self._has_runner = self._has_runner or state["has_runner"]
+        self._declaration, self._narrowed_to = state["declaration"], state["narrowed_to"]
+        self._unsaved = False
+        if not self._decided:
+            return
+        settings = self._described_settings()
+        changed = [
+            f"{key}={state['settings'].get(key)!r}"
+            for key in settings
+            if settings[key] != state["settings"].get(key)
+        ]
+        if changed and self._sweeps:
+            warnings.warn(
+                f"The sweep of this project was run with {', '.join(changed)}, other than now. It holds, and is not "
+                "repeated. For a new one choose a new project_name, or overwrite=True.",
+                stacklevel=3,
+            )
+        if self.lr_range is not None and not self.oracle.trials and not self.oracle.start_order:
+            self._narrow_again(self.lr_range)
+
+    def _narrow_again(self, lr_range: LRRange) -> None:
+        """Narrows a space that was collected anew; one that was saved is narrowed already."""
+        name = self._learning_rate_name()
+        if name is not None and _declaration(self.oracle.hyperparameters, name) != self._narrowed_to:
+            narrow(self.oracle.hyperparameters, name, lr_range)
+
+    def check_declaration(self, hyperparameters: kt.HyperParameters) -> None:
+        """Warns where the learning rate is declared otherwise than when the sweep was run.
+
+        Args:
+            hyperparameters: What the hypermodel declares now.
+        """
+        if self._declaration is None or not self._sweeps:
+            return
+        try:
+            name = find_learning_rate(hyperparameters, self.learning_rate)
+        except LearningRateError:
+            name = None
+        now = None if name is None else _declaration(hyperparameters, name)
+        before = self._declaration
+        if now == before:
+            return
+        if now is None or now["config"]["name"] != before["config"]["name"]:
+            held = "Its range is for the old name; another hyperparameter is searched as it is declared."
+        elif self.oracle.start_order:
+            held = "The old declaration, narrowed, holds for this search."
+        else:
+            held = "The sweep holds: the new declaration is narrowed to its range."
+        warnings.warn(
+            f"The learning rate was declared as {_worded(before)} when the sweep of this project was run, and now "
+            f"as {_worded(now)}. {held} For a new sweep choose a new project_name, or overwrite=True.",
+            stacklevel=4,
+        )
 
     # --- The sweep ------------------------------------------------------------------------------------------
 
-    def _is_sweep(self, trial_id: str | None) -> bool:
-        return self._trial is not None and self._trial.trial_id == trial_id
+    def _sweep_or_wait(self, tuner_id: str) -> Any:
+        """Returns the sweep's trial or an idle one; None where no sweep is due any more."""
+        with self._lock:
+            self._prepare()
+            if self._decided:
+                return None
+            now = time.monotonic()
+            self._waiting[tuner_id] = now
+            if self._worker == tuner_id and now < self._lease_ends:
+                # Several processes may train one model under one id.
+                return self._trial
+            if self._worker is not None and now < self._lease_ends:
+                return kt.engine.trial.Trial(
+                    kt.HyperParameters(), trial_id=_SWEEP_PREFIX + "_wait", status="IDLE"
+                )
+            if self._worker is not None:
+                print(f"The learning-rate sweep was not ended by {self._worker!r} in {self.lease:g} s.")
+                if self._worker != tuner_id:
+                    self._waiting.pop(self._worker, None)
+                if self._begun >= _MOST_LEASES:
+                    self._worker = None
+                    sweep = self._new_sweep(self._trial.hyperparameters)
+                    self._conclude(
+                        sweep, f"it was begun {self._begun} times and never ended in {self.lease:g} s"
+                    )
+                    return None
+            assert self._due is not None
+            # Each run has an id of its own, which tells a late result from the one that is waited for.
+            trial_id = f"{_SWEEP_PREFIX}_{self._begun}"
+            self._trial = kt.engine.trial.Trial(self._due.copy(), trial_id=trial_id, status="RUNNING")
+            self._begun += 1
+            self._worker = tuner_id
+            self._lease_ends = now + self.lease
+            return self._trial
 
     def _prepare(self) -> None:
         """Makes the sweep's trial, or decides that there will be none."""
-        if not self._restored:
-            self._restore()
-        if self._decided or self._trial is not None:
+        self.restore()
+        if self._decided or self._due is not None:
             return
         if self.oracle.trials:
             self.skip_sweeps(
@@ -382,59 +682,94 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             raise ValueError(_NO_RUNNER)
         hyperparameters, name = self._sweep_hyperparameters()
         hyperparameters.values[SETTINGS_KEY] = json.dumps({**self._settings, "learning_rate": name})
-        self._trial = kt.engine.trial.Trial(hyperparameters, trial_id="lr_sweep", status="RUNNING")
+        self._due = hyperparameters
 
     def _sweep_hyperparameters(self) -> tuple[kt.HyperParameters, str | None]:
         """Returns the values to sweep at and the learning rate's name, which `HyperModel.fit` may yet declare."""
+        space = self.oracle.hyperparameters.space
         try:
             name = find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
         except LearningRateNotFoundError:
             # Unless the hypermodel declares it while it trains, whoever runs the sweep will say so.
             name = None
+        # Under conditions, those that make the model use the learning rate.
+        conditions = {
+            condition.name: condition.values[0]
+            for hp in space
+            if hp.name == name
+            for condition in hp.conditions
+        }
         hyperparameters = kt.HyperParameters()
-        for hp in self.oracle.hyperparameters.space:
+        for hp in space:
             hyperparameters.merge([hp])
-            if hp.name == name and hyperparameters.is_active(hp):
+            if not hyperparameters.is_active(hp):
+                continue
+            if hp.name in conditions:
+                hyperparameters.values[hp.name] = conditions[hp.name]
+            elif hp.name == name:
                 # A value that no model has by chance shows whether the model uses it.
                 hyperparameters.values[name] = next(
-                    (value for value in map(hp.prob_to_value, (0.45, 0.95)) if value != hp.default), hp.default
+                    (value for value in map(hp.prob_to_value, (0.45, 0.95)) if value != hp.default),
+                    hp.default,
                 )
         return hyperparameters, name
 
     def _end_sweep(self, trial: Any) -> None:
-        self._worker = None
-        self._runs += 1
-        values = trial.hyperparameters.values
-        error = values.pop(ERROR_KEY, None) or (trial.message or "").strip().rpartition("\n")[2]
-        if trial.status == "INVALID" and self._runs <= self.oracle.max_retries_per_trial:
-            print(f"The learning-rate sweep failed and is run again: {error}")
-            return
-        report = values.pop(REPORT_KEY, None)
-        for key in _RESERVED:
-            values.pop(key, None)
-        sweep = Sweep(name="learning-rate sweep", hyperparameters=trial.hyperparameters)
-        # What the training code declared first is part of the search from here on.
-        self.oracle.update_space(trial.hyperparameters)
-        if report is not None:
-            self._read_range(sweep, SweepReport.from_config(json.loads(report)))
-        else:
-            sweep.reason = error or (
-                "the tuner ended the sweep's trial without training through HyperModel.fit and model.fit"
-            )
-        self._conclude(sweep)
+        with self._lock:
+            values = trial.hyperparameters.values
+            report, error = values.get(REPORT_KEY), values.get(ERROR_KEY)
+            is_late = self._trial is None or trial.trial_id != self._trial.trial_id
+            if self._decided or (is_late and report is None):
+                # Another worker was given the sweep, since this one took too long.
+                return
+            if self._worker is not None and not is_late:
+                self._waiting[self._worker] = time.monotonic()
+            self._worker = None
+            self._ended += 1
+            error = error or (trial.message or "").strip().rpartition("\n")[2]
+            if (
+                report is None
+                and trial.status == "INVALID"
+                and self._ended <= self.oracle.max_retries_per_trial
+            ):
+                print(f"The learning-rate sweep failed and is run again: {error}")
+                return
+            sweep = self._new_sweep(trial.hyperparameters)
+            # What the training code declared first is part of the search from here on.
+            self.oracle.update_space(sweep.hyperparameters)
+            if report is None:
+                self._conclude(
+                    sweep,
+                    error
+                    or "the tuner ended its trial without training through HyperModel.fit and model.fit",
+                )
+            else:
+                self._conclude(sweep, self._read_range(sweep, report))
 
-    def _read_range(self, sweep: Sweep, report: SweepReport) -> None:
-        sweep.curve = report.curve
+    def _new_sweep(self, hyperparameters: kt.HyperParameters) -> Sweep:
+        hyperparameters = hyperparameters.copy()
+        for key in _RESERVED:
+            hyperparameters.values.pop(key, None)
+        return Sweep(name="learning-rate sweep", hyperparameters=hyperparameters)
+
+    def _read_range(self, sweep: Sweep, report: Any) -> str | None:
+        """Reads the sweep's curve and range; returns why there is no range, if there is none."""
         try:
+            read = SweepReport.from_config(json.loads(report))
+            sweep.curve = read.curve
             sweep.lr_range = suggest_range(
-                report.curve,
+                read.curve,
                 rule=self.rule,
-                train_steps=report.train_steps,
-                optimizer=report.optimizer,
-                batch_size=report.batch_size,
+                train_steps=read.train_steps,
+                optimizer=read.optimizer,
+                batch_size=read.batch_size,
             )
         except NoRangeError as error:
-            sweep.reason = str(error)
+            return str(error)
+        except Exception as error:
+            # A rule of the user's own may fail in any way.
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def skip_sweeps(self, reason: str) -> None:
         """Goes on in the declared space, without a sweep.
@@ -442,33 +777,52 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         Args:
             reason: Why, for the warning.
         """
+        if self._decided:
+            return
         warnings.warn(f"No learning-rate sweep: {reason}.", stacklevel=2)
-        self._decided = True
+        self._decided = self._unsaved = True
 
-    def _conclude(self, sweep: Sweep) -> None:
+    def _conclude(self, sweep: Sweep, reason: str | None) -> None:
         """Narrows the space where there is a range, tells the user and keeps everything."""
-        name = self._learning_rate_name() if sweep.lr_range is None else find_learning_rate(
-            self.oracle.hyperparameters, self.learning_rate
-        )
-        if sweep.lr_range is not None:
-            narrowing = narrow(self.oracle.hyperparameters, name, sweep.lr_range)
-            sweep.declared = narrowing.declared
-            sweep.outcome = str(narrowing)
-            if narrowing.clipped:
-                warnings.warn(narrowing.note, stacklevel=4)
-        self._trial = None
-        self._decided = True
+        narrowing: Narrowed | None = None
+        space = self.oracle.hyperparameters
+        try:
+            name = find_learning_rate(space, self.learning_rate)
+            self._declaration = _declaration(space, name)
+            if sweep.lr_range is not None:
+                narrowing = narrow(space, name, sweep.lr_range)
+                self._narrowed_to = _declaration(space, name)
+                sweep.outcome = str(narrowing)
+            sweep.declared = _declared_bounds(self._declaration)
+        except LearningRateError as error:
+            reason = reason or str(error)
+        sweep.reason = reason
         self._sweeps.append(sweep)
+        self._due = self._trial = None
+        self._unsaved = True
+        self._decided = True
+        self._remove_leftovers()
         self.save()
         picture = self._save_picture()
-        if sweep.lr_range is None:
+        if narrowing is None:
             warnings.warn(
-                f"The learning-rate sweep found no range, so the search goes on in the declared space: {sweep.reason}",
+                f"The learning-rate sweep found no range, so the search goes on in the declared space: {reason}",
                 stacklevel=4,
             )
-        elif self.verbose:
+            return
+        if narrowing.note:
+            warnings.warn(narrowing.note, stacklevel=4)
+        if self.verbose:
             assert sweep.curve is not None
-            print(f"{sweep.outcome}, from a sweep of {len(sweep.curve)} batches. Picture: {picture}")
+            print(
+                f"Learning-rate sweep of {len(sweep.curve)} batches: {name} declared as {_bounds(narrowing.declared)}, "
+                f"narrowed to {_bounds(narrowing.narrowed)}. Picture: {picture}"
+            )
+
+    def _remove_leftovers(self) -> None:
+        """Removes the directories that KerasTuner makes for any trial: a sweep leaves no checkpoint there."""
+        for directory in Path(self.oracle._project_dir).glob(f"trial_{_SWEEP_PREFIX}*"):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _save_picture(self) -> str:
         from lrtuner.plot import plot_sweeps, save_picture
@@ -490,8 +844,54 @@ _NO_RUNNER = (
 )
 
 
-def _idle_trial() -> Any:
-    return kt.engine.trial.Trial(kt.HyperParameters(), trial_id="lr_sweep_wait", status="IDLE")
+def _is_own(trial_id: str | None) -> bool:
+    return trial_id is not None and trial_id.startswith(_SWEEP_PREFIX)
+
+
+def _is_chief() -> bool:
+    # As KerasTuner tells it.
+    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
+
+
+def _check_rule(rule: str) -> None:
+    from lrtuner.lr_range import RULES
+
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, received {rule!r}.")
+
+
+def _bounds(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:.3g} to {bounds[1]:.3g}"
+
+
+def _declaration(hyperparameters: kt.HyperParameters, name: str) -> dict[str, Any]:
+    """Returns how a hyperparameter is declared, as a dict for JSON."""
+    entry = next(entry for entry in hyperparameters.space if entry.name == name)
+    config: dict[str, Any] = json.loads(json.dumps(entry.get_config()))
+    return {"class_name": type(entry).__name__, "config": config}
+
+
+def _declared_bounds(declaration: dict[str, Any]) -> tuple[float, float]:
+    config = declaration["config"]
+    values = config["values"] if "values" in config else [config["min_value"], config["max_value"]]
+    return float(min(values)), float(max(values))
+
+
+def _worded(declaration: dict[str, Any] | None) -> str:
+    if declaration is None:
+        return "nothing that can be narrowed"
+    config = {key: value for key, value in declaration["config"].items() if value is not None and value != []}
+    arguments = [f"{key}={value!r}" for key, value in config.items() if key not in ("name", "conditions")]
+    return f"{declaration['class_name']}({', '.join([repr(config['name']), *arguments])})"
+
+
+def is_json(path: str) -> bool:
+    """Returns whether a file holds JSON."""
+    try:
+        json.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _check_writable(directory: Any, project_name: str) -> None:
@@ -509,15 +909,68 @@ def _check_writable(directory: Any, project_name: str) -> None:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a crash leaves the old or the new one, never a half."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+def encode_state(state: dict[str, Any]) -> str:
+    """Returns the contents of a state file: JSON with a version and a checksum."""
+    return json.dumps(
+        {"version": STATE_VERSION, "checksum": _checksum(state), "state": state}, allow_nan=False, indent=1
+    )
+
+
+def _checksum(state: Any) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def decode_state(path: Path) -> dict[str, Any]:
+    """Reads a state file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The state that was given to `encode_state`.
+
+    Raises:
+        ValueError: Where the file is of a newer version, or is not as it was written.
+    """
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        content = json.loads(path.read_bytes())
+        version = content["version"]
+        if isinstance(version, int) and version > STATE_VERSION and isinstance(content["checksum"], str):
+            raise _NewerVersionError
+        state = content["state"]
+        if version != STATE_VERSION or content["checksum"] != _checksum(state):
+            raise ValueError("its checksum does not fit")
+        for sweep in state["sweeps"]:
+            Sweep.from_config(sweep)
+    except _NewerVersionError:
+        raise ValueError(
+            f"The state file {str(path)!r} was written by a newer version of lrtuner: install that one, or begin "
+            "afresh with overwrite=True or a new project_name."
+        ) from None
+    except (ValueError, TypeError, KeyError, LookupError, RecursionError) as error:
+        raise ValueError(
+            f"The state file {str(path)!r} is damaged ({error}). Put it back from a copy, or begin afresh with "
+            "overwrite=True or a new project_name."
+        ) from error
+    return state  # type: ignore[no-any-return]
+
+
+class _NewerVersionError(Exception):
+    pass
+
+
+def write_atomically(path: Path, content: str, *, durable: bool = False) -> None:
+    """Writes a file so that the end of the process leaves the old or the new one, never a half.
+
+    Args:
+        path: The file.
+        content: Its text.
+        durable: Whether the same shall hold for the end of the machine, which takes milliseconds.
+    """
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(content)
+        if durable:
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    os.replace(temporary, path)

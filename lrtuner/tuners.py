@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.oracle import ERROR_KEY, REPORT_KEY, RUNS_SWEEPS_KEY, SETTINGS_KEY, LRRangeOracle
+from lrtuner.oracle import (
+    ERROR_KEY,
+    FATAL_KEY,
+    NEWS_ID,
+    REPORT_KEY,
+    RUNS_SWEEPS_KEY,
+    SETTINGS_KEY,
+    LRRangeOracle,
+    is_json,
+    runners,
+    write_atomically,
+)
 from lrtuner.space import LearningRateNotFoundError, find_learning_rate
 from lrtuner.sweep import UnusableModelError, peak_rate, preserved_random_state, sweep_in_training
 
-_SWEEP_ARGUMENTS = ("learning_rate", "min_lr", "max_lr", "steps", "rule")
+_SWEEP_ARGUMENTS = ("learning_rate", "min_lr", "max_lr", "steps", "rule", "lease")
 
 
 class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is untyped
@@ -50,6 +66,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             hypermodel.build = build
         self.hypermodel = hypermodel
         super().__init__(name=hypermodel.name)
+        runners.add(self)
 
     def __getattr__(self, name: str) -> Any:
         if name == "hypermodel":
@@ -130,7 +147,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a compiled
             model.
         **kwargs: Arguments of `keras_tuner.Tuner`. Besides, where the oracle is not an `LRRangeOracle`, its
-            keyword arguments `learning_rate`, `min_lr`, `max_lr`, `steps` and `rule`.
+            keyword arguments `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`.
 
     Raises:
         TypeError: Where the sweep's arguments come beside an `LRRangeOracle`.
@@ -143,51 +160,193 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             oracle = LRRangeOracle(oracle, **sweep)
         elif sweep:
             raise TypeError(f"Give {sorted(sweep)} to the LRRangeOracle, not to the tuner.")
-        if hypermodel is None:
-            oracle.skip_sweeps("the tuner has no hypermodel, and a sweep needs a model to train")
-        elif not isinstance(hypermodel, LRRangeHyperModel):
+        oracle.expect_sweeps()
+        if hypermodel is not None and not isinstance(hypermodel, LRRangeHyperModel):
             hypermodel = LRRangeHyperModel(hypermodel)
         super().__init__(oracle, hypermodel, *args, **kwargs)
+        if self._is_worker():
+            self.oracle = _ChiefsOracle(self.oracle, self.tuner_id)
+        elif hypermodel is None:
+            oracle.skip_sweeps("the tuner has no hypermodel, and a sweep needs a model to train")
 
     def _populate_initial_space(self) -> None:
         super()._populate_initial_space()
         if self.hypermodel is None:
             return
+        self._check_space(self.oracle.get_space())
+        if not self._is_worker():
+            # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
+            self.oracle.check_declaration(self.oracle.get_space())
+            self.oracle.restore()
+
+    def _check_space(self, space: kt.HyperParameters) -> None:
         try:
-            find_learning_rate(self.oracle.get_space(), self.oracle.learning_rate)
+            find_learning_rate(space, self.oracle.learning_rate)
         except LearningRateNotFoundError:
             # A fit method of the user's own may declare it yet.
             if type(self.hypermodel.hypermodel).fit is kt.HyperModel.fit:
                 raise
 
+    def save(self) -> None:
+        """Saves the oracle and the tuner in the project directory."""
+        if not self._is_worker():
+            self.oracle.save()
+        if "://" in str(self.directory):
+            super().save()
+        else:
+            # KerasTuner writes in place, and a crash meanwhile leaves a file that it can't read.
+            write_atomically(Path(self._get_tuner_fname()), json.dumps(self.get_state()))
+
+    def reload(self) -> None:
+        """Loads the oracle and the tuner from the project directory.
+
+        Raises:
+            ValueError: Where a file in it is damaged.
+        """
+        declared = self.oracle.get_space()
+        path = self._get_tuner_fname()
+        if not is_json(path) and not self.get_state():
+            warnings.warn(
+                f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. It held nothing: "
+                "the search goes on.",
+                stacklevel=3,
+            )
+            write_atomically(Path(path), "{}")
+        super().reload()
+        if self.hypermodel is None or self._is_worker():
+            return
+        with preserved_random_state():
+            self.hypermodel.build(declared)
+        self.oracle.check_declaration(declared)
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> Any:
+        """Searches, see `keras_tuner.Tuner`; the arguments are those of `model.fit`.
+
+        Raises:
+            keras_tuner.errors.FatalRuntimeError: On a worker, where an error elsewhere has ended the search.
+        """
+        if not self._is_worker():
+            return super().search(*fit_args, **fit_kwargs)
+        with self.oracle.watched():
+            return super().search(*fit_args, **fit_kwargs)
+
+    def on_batch_end(self, trial: Any, model: Any, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ends a worker's training where the search has ended with an error."""
+        super().on_batch_end(trial, model, batch, logs)
+        if isinstance(self.oracle, _ChiefsOracle):
+            self.oracle.check()
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Reports the trial's end, and why a sweep failed: gRPC drops the message of a trial."""
+        if trial.message and SETTINGS_KEY in trial.hyperparameters.values:
+            reason = trial.message.strip().rpartition("\n")[2]
+            trial.hyperparameters.values.setdefault(ERROR_KEY, reason)
+        super().on_trial_end(trial)
+
+
+class _ChiefsOracle:
+    """What a worker sees of the oracle: KerasTuner's client of the chief, in words where that can't answer."""
+
+    # Seconds between two questions to the chief whether the search goes on.
+    PERIOD = 2.0
+
+    def __init__(self, client: Any, tuner_id: str) -> None:
+        vars(self).update(_client=client, _tuner_id=tuner_id, _fatal=None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            value = getattr(self._client, name)
+        except AttributeError:
+            if name.startswith("_"):
+                raise
+            raise RuntimeError(
+                f"`oracle.{name}` is known to the chief alone, and this process is the worker {self._tuner_id!r}: use "
+                "the chief's tuner, when its search is over, or load the project directory in a process of its own."
+            ) from None
+        if callable(value):
+            # Nobody answers any more once the search has ended with an error.
+            self.check()
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._client, name, value)
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Asks the chief for a trial."""
+        self.check()
+        trial = self._client.create_trial(tuner_id)
+        self._take_news(trial)
+        self.check()
+        return trial
+
+    def check(self) -> None:
+        """Raises where an error has ended the search."""
+        if self._fatal is not None:
+            raise kt.errors.FatalRuntimeError(f"The search was ended by an error: {self._fatal}")
+
+    def _take_news(self, trial: Any) -> None:
+        vars(self).update(_fatal=trial.hyperparameters.values.get(FATAL_KEY))
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Keeps asking the chief whether the search goes on, and tells it where it doesn't here."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(self.PERIOD):
+                # A chief that is being started again answers later.
+                with contextlib.suppress(Exception):
+                    self._take_news(self._client.get_trial(NEWS_ID))
+
+        threading.Thread(target=watch, name="lrtuner-watch", daemon=True).start()
+        try:
+            yield
+        except Exception as error:
+            if self._fatal is None:
+                self._report(f"{type(error).__name__} on the worker {self._tuner_id!r}: {error}")
+            raise
+        finally:
+            over.set()
+
+    def _report(self, reason: str) -> None:
+        trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=NEWS_ID, status="FAILED")
+        trial.hyperparameters.values[FATAL_KEY] = reason
+        # What is to be raised is the error itself.
+        with contextlib.suppress(Exception):
+            self._client.end_trial(trial)
+            # A chief ends once it has answered that there are no more trials.
+            self._client.create_trial(self._tuner_id)
+
 
 class RandomSearch(kt.RandomSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.RandomSearch` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.RandomSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps` and `rule` of
-    `LRRangeOracle`.
+    The arguments are those of `keras_tuner.RandomSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`
+    of `LRRangeOracle`.
     """
 
 
 class BayesianOptimization(kt.BayesianOptimization, Tuner):  # type: ignore[misc]
     """`keras_tuner.BayesianOptimization` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.BayesianOptimization`, and `learning_rate`, `min_lr`, `max_lr`, `steps` and
-    `rule` of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.BayesianOptimization`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
+    `rule` and `lease` of `LRRangeOracle`.
     """
 
 
 class Hyperband(kt.Hyperband, Tuner):  # type: ignore[misc]
     """`keras_tuner.Hyperband` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.Hyperband`, and `learning_rate`, `min_lr`, `max_lr`, `steps` and `rule` of
-    `LRRangeOracle`.
+    The arguments are those of `keras_tuner.Hyperband`, and `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`
+    of `LRRangeOracle`.
     """
 
 
 class GridSearch(kt.GridSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.GridSearch` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.GridSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps` and `rule` of
-    `LRRangeOracle`.
+    The arguments are those of `keras_tuner.GridSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`
+    of `LRRangeOracle`.
     """

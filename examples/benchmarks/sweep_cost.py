@@ -1,0 +1,185 @@
+"""What a learning-rate sweep costs beside plain training.
+
+    python examples/benchmarks/sweep_cost.py                 # all models
+    python examples/benchmarks/sweep_cost.py cnn --pairs 9
+
+Everything is measured in one process, sweep and plain `fit` in turn, as the median of the pairs' ratios:
+
+step      A step of the sweep against a step of plain `fit` (loss and accuracy, as most people compile). The time of
+          a step is the slope between a short and a long run, so that building and tracing cancel out.
+fallback  The same with the sweep's step driven from Python, as where the compiled step can't be used.
+whole     A fresh model, built and traced: a whole sweep against a plain epoch of as many batches.
+memory    Peak resident memory of a process that sweeps, against one that runs a plain epoch (`--memory`).
+growth    Milliseconds a sweep step as the dense net widens, and seconds a sweep as its batches grow (`--growth`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from lrtuner import sweep as sweeping
+
+BATCH = 64
+# Batches in the short and in the long run, and in the whole sweep.
+BATCHES = {"dense": (100, 600, 300), "cnn": (10, 40, 100), "gru": (50, 250, 300), "transformer": (50, 250, 300)}
+layers = keras.layers
+
+
+def build(name: str, width: int = 64) -> keras.Model:
+    """Builds and compiles one of the benchmark's models."""
+    if name == "transformer":
+        tokens = layers.Input((16,), dtype="int32")
+        x = layers.Embedding(100, 32)(tokens)
+        x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 16)(x, x))
+        x = layers.LayerNormalization()(x + layers.Dense(32)(layers.Dense(64, activation="relu")(x)))
+        model = keras.Model(tokens, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
+    else:
+        stacks = {
+            "dense": lambda: [layers.Input((64,)), layers.Dense(width, activation="relu")],
+            "cnn": lambda: [
+                layers.Input((28, 28, 1)),
+                layers.Conv2D(32, 3, activation="relu"),
+                layers.Conv2D(64, 3, activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Dropout(0.25),
+                layers.Flatten(),
+                layers.Dense(128, activation="relu"),
+                layers.Dropout(0.5),
+            ],
+            "gru": lambda: [layers.Input((16, 8)), layers.GRU(32)],
+        }
+        model = keras.Sequential([*stacks[name](), layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    return model
+
+
+def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns random inputs and labels for so many batches."""
+    rng = np.random.default_rng(0)
+    rows = batches * BATCH
+    labels = rng.integers(0, 10, rows)
+    if name == "transformer":
+        return rng.integers(0, 100, (rows, 16)), labels
+    shape = {"dense": (64,), "cnn": (28, 28, 1), "gru": (16, 8)}[name]
+    return rng.normal(size=(rows, *shape)).astype("float32"), labels
+
+
+def run_sweep(model: keras.Model, x: np.ndarray, y: np.ndarray, batches: int) -> None:
+    """Sweeps as a search does: the model is thrown away afterwards. The rates stay low, so that it runs through."""
+    report = sweeping.sweep_in_training(
+        model, lambda: model.fit(x, y, batch_size=BATCH, verbose=0), min_lr=1e-7, max_lr=1e-3, steps=batches
+    )
+    assert len(report.curve) == batches
+
+
+def run_fit(model: keras.Model, x: np.ndarray, y: np.ndarray, batches: int) -> None:
+    """Trains one plain epoch."""
+    model.fit(x[: batches * BATCH], y[: batches * BATCH], batch_size=BATCH, verbose=0)
+
+
+def seconds(function: Callable[..., None], *arguments: object) -> float:
+    """Returns how long a call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def step_seconds(function: Callable[..., None], name: str) -> float:
+    """Returns the time of one step, from the slope between a short and a long run of fresh models."""
+    short, long, _ = BATCHES[name]
+    x, y = data(name, long)
+    times = [seconds(function, build(name), x[: n * BATCH], y[: n * BATCH], n) for n in (short, long)]
+    return (times[1] - times[0]) / (long - short)
+
+
+def whole_seconds(function: Callable[..., None], name: str) -> float:
+    """Returns the time of building, tracing and running."""
+    batches = BATCHES[name][2]
+    x, y = data(name, batches)
+    return seconds(lambda: function(build(name), x, y, batches))
+
+
+def ratios(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
+    """Returns the median ratio of sweep to plain fit over interleaved pairs, and the two medians in seconds."""
+    measured = [(measure(run_sweep, name), measure(run_fit, name)) for _ in range(pairs)]
+    swept, plain = zip(*measured, strict=True)
+    return (
+        statistics.median(a / b for a, b in measured),
+        statistics.median(swept),
+        statistics.median(plain),
+    )
+
+
+def from_python(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
+    """The same as `ratios` with the sweep's step driven from Python."""
+    compiled = sweeping._CompiledRecorder.serves
+    sweeping._CompiledRecorder.serves = staticmethod(lambda _model: False)
+    try:
+        return ratios(measure, name, pairs)
+    finally:
+        sweeping._CompiledRecorder.serves = compiled
+
+
+def peak_megabytes(what: str, name: str) -> float:
+    """Returns the peak resident memory of a fresh process that sweeps or trains."""
+    command = [sys.executable, __file__, name, "--alone", what]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=[])
+    parser.add_argument("--pairs", type=int, default=7, help="pairs of runs behind each median")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory, too")
+    parser.add_argument("--growth", action="store_true", help="measure how the cost grows, too")
+    parser.add_argument("--alone", choices=["sweep", "fit"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    names = arguments.models or list(BATCHES)
+    if arguments.alone:
+        whole_seconds(run_sweep if arguments.alone == "sweep" else run_fit, names[0])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    print(f"{'model':12s} {'what':9s} {'sweep/fit':>9s} {'sweep':>12s} {'plain fit':>12s}")
+    for name in names:
+        whole_seconds(run_sweep, name)
+        for what, compare, measure in (
+            ("step", ratios, step_seconds),
+            ("fallback", from_python, step_seconds),
+            ("whole", ratios, whole_seconds),
+        ):
+            ratio, swept, plain = compare(measure, name, arguments.pairs)
+            unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
+            print(f"{name:12s} {what:9s} {ratio:9.2f} {swept * factor:9.2f} {unit:2s} {plain * factor:9.2f} {unit:2s}", flush=True)
+        if arguments.memory:
+            swept, plain = (
+                statistics.median(peak_megabytes(what, name) for _ in range(3)) for what in ("sweep", "fit")
+            )
+            print(f"{name:12s} {'memory':9s} {swept / plain:9.3f} {swept:9.0f} MB {plain:9.0f} MB", flush=True)
+    if arguments.growth:
+        for width in (64, 256, 1024, 4096):
+            x, y = data("dense", 200)
+            model = build("dense", width)
+            run_sweep(model, x, y, 50)
+            times = [seconds(run_sweep, build("dense", width), x, y, n) for n in (50, 200)]
+            print(f"dense net of width {width}: {(times[1] - times[0]) / 150 * 1000:.2f} ms a sweep step")
+        for batches in (100, 300, 1000, 3000):
+            x, y = data("dense", batches)
+            print(f"dense net, {batches} batches: {seconds(run_sweep, build('dense'), x, y, batches):.2f} s a sweep")
+
+
+if __name__ == "__main__":
+    main()
