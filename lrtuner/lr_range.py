@@ -243,9 +243,9 @@ def _d90(curve: LRCurve) -> LRRange:
 def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray) -> None:
     """Raise NoRangeError where no rule could find a range."""
     n = len(losses)
-    if len(curve) < MIN_POINTS:
+    if n == len(curve) < MIN_POINTS:
         raise NoRangeError(
-            f"The sweep has {len(curve)} batches, too few to show a curve. Sweep over at least 50."
+            f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50."
         )
     if n < MIN_POINTS:
         raise NoRangeError(

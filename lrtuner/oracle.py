@@ -362,14 +362,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Any:
         """Records a trial's metrics; a sweep has none."""
-        if _is_own(trial_id):
+        if is_own_trial(trial_id):
             return self.get_trial(trial_id)
         return self.oracle.update_trial(trial_id, metrics, step=step)
 
     def end_trial(self, *args: Any, **kwargs: Any) -> None:
         """Ends a trial of the wrapped oracle, or a sweep: reads its range and narrows the space."""
         trial = args[0] if args else kwargs.get("trial")
-        if not _is_own(getattr(trial, "trial_id", None)):
+        if not is_own_trial(getattr(trial, "trial_id", None)):
             self._guarded(self.oracle.end_trial, *args, **kwargs)
         elif FATAL_KEY in trial.hyperparameters.values:  # type: ignore[union-attr]
             self._end_search(str(trial.hyperparameters.values[FATAL_KEY]))  # type: ignore[union-attr]
@@ -378,7 +378,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     def get_trial(self, trial_id: str) -> Any:
         """Returns the trial of that id; a sweep's has no metrics."""
-        if not _is_own(trial_id):
+        if not is_own_trial(trial_id):
             return self.oracle.get_trial(trial_id)
         trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=trial_id, status="RUNNING")
         if self._fatal is not None:
@@ -844,7 +844,8 @@ _NO_RUNNER = (
 )
 
 
-def _is_own(trial_id: str | None) -> bool:
+def is_own_trial(trial_id: str | None) -> bool:
+    """Returns whether a trial of that id is a sweep, or else none of the search's."""
     return trial_id is not None and trial_id.startswith(_SWEEP_PREFIX)
 
 

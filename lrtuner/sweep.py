@@ -113,8 +113,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
     Args:
         min_lr: Float, the first learning rate.
         max_lr: Float, the last learning rate.
-        steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 and at most 300,
-            and no more than the fit runs.
+        steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 and at most
+            300, and no more than the fit runs.
         restore: Boolean, whether to give the model back as it was before the sweep.
         verbose: 0 for silence, anything else for a progress bar.
 
@@ -122,8 +122,9 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         curve: The `LRCurve` of the sweep, with shape `(batches,)`; `None` before the first fit.
 
     Raises:
-        ValueError: At construction, where the bounds or the number of steps make no sense; at the fit's start,
-            where it runs fewer batches than the sweep needs or the optimizer has no single learning rate.
+        ValueError: At construction, where the bounds or the number of steps make no sense; at the fit's
+            start, where it runs fewer batches than the sweep needs, the model is not built, or its optimizer
+            has no single learning rate.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self.curve: LRCurve | None = None
         self._snapshot: _Snapshot | None = None
         self._recorder: _CompiledRecorder | _StepwiseRecorder | None = None
+        self._data_ended = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes over the learning rate, and keeps what the sweep will change."""
@@ -185,13 +187,13 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
                     f"A sweep needs at least {MIN_STEPS} batches but this fit runs {available}: pass more "
                     "epochs to fit, or a smaller batch_size."
                 )
-            return available
+            return int(available)
         return steps
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Notices when the data has run out for good."""
         del epoch, logs
-        if self._batches_before_epoch == len(self._losses):
+        if self._data_ended or self._batches_before_epoch == len(self._losses):
             self._finish()
         self._batches_before_epoch = len(self._losses)
 
@@ -249,8 +251,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 class _SweptStep:
     """A model's training step, readied for a sweep and put back by `release`.
 
-    What it changes: the optimizer's rate can be set, the reported loss is the batch's own once the trackers are
-    reset before the batch, and no metrics are computed but the loss where the model leaves that open.
+    What it changes: the optimizer's rate can be set, the reported loss is the batch's own once the trackers
+    are reset before the batch, and no metrics are computed but the loss where the model leaves that open.
     """
 
     def __init__(self, model: Any) -> None:
@@ -260,7 +262,7 @@ class _SweptStep:
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         self._declared_rate = _rate_of(self._optimizer)
         if isinstance(self._declared_rate, keras.Variable):
-            self._rate_before = keras.ops.convert_to_numpy(self._declared_rate.value)
+            self._rate_before = keras.ops.convert_to_numpy(self._declared_rate)
             self.rate = self._declared_rate
         else:
             # A schedule or a callable can't be set to a number: put a variable in its place.
@@ -337,7 +339,7 @@ class _CompiledRecorder:
             for tracker in step.trackers:
                 tracker.reset_state()
             loss = tf.cast(_loss_in(plain_step(data)), recorded.dtype)
-            # A comparison, not a scatter: it also compiles with XLA, and steps past the ramp's end write nothing.
+            # A comparison, not a scatter: XLA compiles it, and steps past the ramp's end write nothing.
             recorded.assign(tf.where(numbers == position, loss, recorded))
             position.assign_add(1)
             return {"loss": loss}
@@ -347,14 +349,13 @@ class _CompiledRecorder:
 
     @staticmethod
     def serves(model: Any) -> bool:
-        """Whether the step can be compiled: not eagerly run, not distributed, not of the user's own making."""
+        """Whether the sweep can run in a compiled step: not for eager or distributed models."""
         if keras.backend.backend() != "tensorflow" or model.run_eagerly:
             return False
         import tensorflow as tf
 
-        return not tf.distribute.in_cross_replica_context() or type(model.distribute_strategy) is type(
-            tf.distribute.get_strategy()
-        ) and model.distribute_strategy.num_replicas_in_sync == 1
+        # Inside of a strategy the recording variables would need one copy for each replica.
+        return not tf.distribute.has_strategy() and model.distribute_strategy is tf.distribute.get_strategy()
 
     def before_batch(self, position: int) -> None:
         pass
@@ -385,13 +386,15 @@ def _loss_in(logs: dict[str, Any]) -> Any:
 
 def _rate_of(optimizer: Any) -> Any:
     """Returns an optimizer's rate as it keeps it: a variable, a schedule or a callable."""
-    rate = getattr(optimizer, "_learning_rate", None)
-    if rate is None:
+    try:
+        # MultiOptimizer keeps a rate that it doesn't use; its property raises.
+        _ = optimizer.learning_rate
+        return optimizer._learning_rate
+    except AttributeError as error:
         raise UnusableModelError(
-            f"The optimizer {type(optimizer).__name__} has no single learning rate to sweep: compile the model "
-            "with one optimizer that has a learning_rate."
-        )
-    return rate
+            f"The optimizer {type(optimizer).__name__} has no single learning rate to sweep: compile the "
+            "model with one optimizer that has a learning_rate."
+        ) from error
 
 
 def peak_rate(model: Any) -> float:
@@ -401,8 +404,8 @@ def peak_rate(model: Any) -> float:
         model: A compiled Keras model.
 
     Returns:
-        The rate of its optimizer. A schedule is evaluated at steps 0, 1, 2, 4, ... 2**20, whose maximum is the
-        base rate of a decay and close to the target rate of a warm-up.
+        The rate of its optimizer. A schedule is evaluated at steps 0, 1, 2, 4, ... 2**20, whose maximum is
+        the base rate of a decay and close to the target rate of a warm-up.
 
     Raises:
         UnusableModelError: Where the optimizer has no single learning rate.
@@ -423,15 +426,15 @@ class _Snapshot:
     def __init__(self, model: Any) -> None:
         if not model.built:
             raise UnusableModelError(
-                "The model has no weights yet, so they can't be restored after the sweep: build it first, for "
-                "example by calling it on one batch of inputs, `model(x[:1])`."
+                "The model has no weights yet, so they can't be restored after the sweep: build it first, "
+                "for example by calling it on one batch of inputs, `model(x[:1])`."
             )
         self._model = model
         model.optimizer.build(model.trainable_variables)
         variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
         # By identity: one variable may stand in several of these lists.
         unique = {id(variable): variable for variable in variables}.values()
-        self._values = [(variable, np.copy(keras.ops.convert_to_numpy(variable.value))) for variable in unique]
+        self._values = [(variable, np.copy(keras.ops.convert_to_numpy(variable))) for variable in unique]
 
     def restore(self) -> None:
         sync = getattr(self._model, "jax_state_sync", None)
@@ -446,7 +449,7 @@ def _check_trainable(model: Any, x: Any) -> None:
         raise TypeError(f"Expected a Keras model, received {model!r} of type {type(model).__name__}.")
     if not model.compiled or model.optimizer is None:
         raise UnusableModelError(
-            f"The model {model.name!r} is not compiled, so it has no optimizer whose learning rate could be swept: "
+            f"The model {model.name!r} is not compiled, so it has no learning rate to sweep: "
             "call model.compile(optimizer=..., loss=...) before it is returned or swept."
         )
     if x is None:
@@ -503,9 +506,11 @@ def sweep_in_training(
         training.update(arguments)
         _check_trainable(model, arguments.get("x"))
         on_start()
-        finder = LRFinder(
-            min_lr, max_lr, steps, restore=restore, verbose=arguments.get("verbose", "auto")
-        )
+        finder = LRFinder(min_lr, max_lr, steps, restore=restore, verbose=arguments.get("verbose", "auto"))
+        if inspect.isgenerator(arguments["x"]):
+            arguments["x"] = _noting_its_end(arguments["x"], finder)
+        elif restore and not model.built:
+            model(_some_inputs(arguments["x"]))
         for name in ("validation_data", "validation_steps", "validation_batch_size", "initial_epoch"):
             arguments.pop(name, None)
         # A validation_split still decides which rows are trained on; its validation never runs.
@@ -528,8 +533,8 @@ def sweep_in_training(
                 setattr(model, name, value)
     if finder is None or finder.curve is None:
         raise RuntimeError(
-            "The training function ended without a call of model.fit, so no learning-rate curve could be recorded: "
-            "train with model.fit, or declare a narrower learning-rate space by hand."
+            "The training function ended without a call of model.fit, so no learning-rate curve could be "
+            "recorded: train with model.fit, or declare a narrower learning-rate space by hand."
         )
     batches_per_epoch = finder.params.get("steps")
     epochs = training.get("epochs", 1) - training.get("initial_epoch", 0)
@@ -539,6 +544,24 @@ def sweep_in_training(
         batch_size=_batch_size(training),
         train_steps=batches_per_epoch * epochs if batches_per_epoch and epochs > 0 else None,
     )
+
+
+def _noting_its_end(batches: Iterator[Any], finder: LRFinder) -> Iterator[Any]:
+    """Passes a generator's batches on; Keras would start an exhausted one again with its first two."""
+    # Not `yield from`, which would close the user's generator together with this one.
+    for batch in batches:  # noqa: UP028
+        yield batch
+    finder._data_ended = True
+
+
+def _some_inputs(x: Any) -> Any:
+    """Returns a few inputs for a model that has no weights until it sees some."""
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0][0]
+    if hasattr(x, "element_spec") or hasattr(x, "collate_fn"):
+        batch = next(iter(x))
+        return batch[0] if isinstance(batch, (tuple, list)) else batch
+    return keras.tree.map_structure(lambda array: array[:1], x)
 
 
 def _batch_size(training: dict[str, Any]) -> int | None:
@@ -601,8 +624,8 @@ def find_lr(
 
     Raises:
         TypeError: Where `model` is not a Keras model.
-        UnusableModelError: A `ValueError`, where the model is not compiled, not built and not buildable, has no
-            single learning rate, or there is no data.
+        UnusableModelError: A `ValueError`, where the model is not compiled or has no single learning rate,
+            or there is no data.
         ValueError: Where the bounds or the number of steps make no sense.
     """
     check_settings(min_lr, max_lr, steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from lrtuner.oracle import (
     SETTINGS_KEY,
     LRRangeOracle,
     is_json,
+    is_own_trial,
     runners,
     write_atomically,
 )
@@ -98,6 +100,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         """
         if SETTINGS_KEY not in hp.values:
             return self.hypermodel.fit(hp, model, *args, **kwargs)
+        _remove_tensorboard_directories(kwargs.get("callbacks"))
         # A tuner with executions_per_trial > 1 comes here several times for one sweep.
         if REPORT_KEY not in hp.values:
             try:
@@ -135,6 +138,15 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         )
 
 
+def _remove_tensorboard_directories(callbacks: Any) -> None:
+    """Removes what KerasTuner has made for a TensorBoard callback, which no sweep calls."""
+    for callback in callbacks or ():
+        # It gives each trial a directory of its own below the user's.
+        directory = Path(str(getattr(callback, "log_dir", ""))).parent
+        if is_own_trial(directory.name):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
@@ -156,6 +168,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
         sweep = {name: kwargs.pop(name) for name in _SWEEP_ARGUMENTS if name in kwargs}
+        if oracle is None:
+            raise TypeError("Expected a keras_tuner.Oracle, received None: pass one, or use lrtuner.RandomSearch.")
         if not isinstance(oracle, LRRangeOracle):
             oracle = LRRangeOracle(oracle, **sweep)
         elif sweep:
@@ -164,6 +178,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         if hypermodel is not None and not isinstance(hypermodel, LRRangeHyperModel):
             hypermodel = LRRangeHyperModel(hypermodel)
         super().__init__(oracle, hypermodel, *args, **kwargs)
+        self.oracle: Any
         if self._is_worker():
             self.oracle = _ChiefsOracle(self.oracle, self.tuner_id)
         elif hypermodel is None:
@@ -176,8 +191,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         self._check_space(self.oracle.get_space())
         if not self._is_worker():
             # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
-            self.oracle.check_declaration(self.oracle.get_space())
+            declared = self.oracle.get_space()
             self.oracle.restore()
+            self.oracle.check_declaration(declared)
 
     def _check_space(self, space: kt.HyperParameters) -> None:
         try:

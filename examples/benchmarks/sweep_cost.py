@@ -33,7 +33,12 @@ from lrtuner import sweep as sweeping
 
 BATCH = 64
 # Batches in the short and in the long run, and in the whole sweep.
-BATCHES = {"dense": (100, 600, 300), "cnn": (10, 40, 100), "gru": (50, 250, 300), "transformer": (50, 250, 300)}
+BATCHES = {
+    "dense": (100, 600, 300),
+    "cnn": (10, 40, 100),
+    "gru": (50, 250, 300),
+    "transformer": (50, 250, 300),
+}
 layers = keras.layers
 
 
@@ -141,7 +146,9 @@ def peak_megabytes(what: str, name: str) -> float:
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", nargs="*", default=[])
     parser.add_argument("--pairs", type=int, default=7, help="pairs of runs behind each median")
     parser.add_argument("--memory", action="store_true", help="measure peak memory, too")
@@ -163,12 +170,17 @@ def main() -> None:
         ):
             ratio, swept, plain = compare(measure, name, arguments.pairs)
             unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
-            print(f"{name:12s} {what:9s} {ratio:9.2f} {swept * factor:9.2f} {unit:2s} {plain * factor:9.2f} {unit:2s}", flush=True)
+            print(
+                f"{name:12s} {what:9s} {ratio:9.2f} {swept * factor:9.2f} {unit:2s} {plain * factor:9.2f} {unit:2s}",
+                flush=True,
+            )
         if arguments.memory:
             swept, plain = (
                 statistics.median(peak_megabytes(what, name) for _ in range(3)) for what in ("sweep", "fit")
             )
-            print(f"{name:12s} {'memory':9s} {swept / plain:9.3f} {swept:9.0f} MB {plain:9.0f} MB", flush=True)
+            print(
+                f"{name:12s} {'memory':9s} {swept / plain:9.3f} {swept:9.0f} MB {plain:9.0f} MB", flush=True
+            )
     if arguments.growth:
         for width in (64, 256, 1024, 4096):
             x, y = data("dense", 200)
@@ -178,7 +190,9 @@ def main() -> None:
             print(f"dense net of width {width}: {(times[1] - times[0]) / 150 * 1000:.2f} ms a sweep step")
         for batches in (100, 300, 1000, 3000):
             x, y = data("dense", batches)
-            print(f"dense net, {batches} batches: {seconds(run_sweep, build('dense'), x, y, batches):.2f} s a sweep")
+            print(
+                f"dense net, {batches} batches: {seconds(run_sweep, build('dense'), x, y, batches):.2f} s a sweep"
+            )
 
 
 if __name__ == "__main__":

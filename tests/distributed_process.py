@@ -1,0 +1,95 @@
+"""One process of a distributed search, as `python distributed_process.py '{"directory": ..., ...}'`."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import keras
+import keras_tuner as kt
+from searches import FIT, X, Y, build_model, compiled, declared_rate, random_search, rates
+
+import lrtuner
+
+options = json.loads(sys.argv[1])
+NAME = os.environ["KERASTUNER_TUNER_ID"]
+
+
+def log(event):
+    """Append to what the processes of a search have done, with the time."""
+    with open(os.path.join(options["directory"], "events"), "a") as file:
+        file.write(json.dumps([time.time(), NAME, event]) + "\n")
+
+
+class Recorded(kt.HyperModel):
+    """Writes down what it trains, and fails as the options say."""
+
+    def build(self, hp):
+        if options.get("failure") == "not compiled" and hp.values.get("lrtuner/sweep"):
+            return keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))])
+        return build_model(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        sweep = "lrtuner/sweep" in hp.values
+        log("sweep" if sweep else "trial")
+        if sweep and options.get("die") == NAME:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if sweep:
+            time.sleep(options.get("seconds", {}).get(NAME, 0))
+        if sweep and options.get("failure") == "raises":
+            raise OSError("the data is gone")
+        if not sweep and options.get("failure") == "trials":
+            raise OSError("the data is gone")
+        results = model.fit(*args, **kwargs)
+        log("end")
+        return results
+
+
+def stock_compiled(hp):
+    return compiled(declared_rate(hp))
+
+
+if options.get("tuner"):
+    arguments = {"Hyperband": {"max_epochs": 3}, "GridSearch": {"max_trials": 4}}
+    tuner = getattr(lrtuner, options["tuner"])(
+        Recorded(),
+        objective="val_loss",
+        directory=options["directory"],
+        project_name="project",
+        steps=60,
+        **arguments.get(options["tuner"], {"max_trials": 4}),
+    )
+else:
+    oracle = lrtuner.LRRangeOracle(
+        random_search(options.get("trials", 4), max_retries_per_trial=options.get("retries", 0)),
+        steps=60,
+        lease=options.get("lease", 600),
+    )
+    hypermodel = Recorded()
+    door = lrtuner.Tuner
+    if options.get("stock"):
+        door, hypermodel = kt.Tuner, lrtuner.LRRangeHyperModel(hypermodel)
+    tuner = door(oracle, hypermodel, directory=options["directory"], project_name="project")
+
+if options.get("epochs") and NAME != "chief":
+    FIT["epochs"] = options["epochs"]
+tuner.search(X, Y, **FIT)
+
+if NAME == "chief":
+    lr_range = tuner.oracle.lr_range
+    axes = tuner.oracle.plot_sweeps()
+    print("RESULT", json.dumps({
+        "lr_range": lr_range and [lr_range.min_lr, lr_range.max_lr],
+        "rates": rates(tuner),
+        "statuses": [trial.status for trial in tuner.oracle.trials.values()],
+        "sweeps": len(tuner.oracle.sweeps),
+        "reason": tuner.oracle.sweeps[-1].reason,
+        "plotted": len(axes.lines) > 0,
+    }))
+elif not options.get("stock"):
+    for name in ("lr_range", "sweeps", "plot_sweeps", "trials"):
+        try:
+            getattr(tuner.oracle, name)
+        except RuntimeError as error:
+            print("SENTENCE", error)

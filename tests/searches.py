@@ -1,0 +1,70 @@
+"""A search that trains for real and takes a second: what the tests of the hand-off share."""
+
+import contextlib
+import re
+import warnings
+
+import keras
+import keras_tuner as kt
+import numpy as np
+
+import lrtuner
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(128, 6)).astype("float32")
+Y = (X @ RANDOM.normal(size=(6, 1)) + 0.01 * RANDOM.normal(size=(128, 1))).astype("float32")
+FIT = {"validation_data": (X[:32], Y[:32]), "epochs": 1, "batch_size": 8, "verbose": 0}
+RATE = "learning_rate"
+
+
+def compiled(rate, units=2):
+    model = keras.Sequential(
+        [keras.layers.Input((6,)), keras.layers.Dense(units, activation="relu"), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(rate), loss="mse", metrics=["mae"])
+    return model
+
+
+def declared_rate(hp):
+    return hp.Float(RATE, 1e-6, 10.0, sampling="log")
+
+
+def build_model(hp):
+    units = hp.Int("units", 2, 8)
+    return compiled(declared_rate(hp), units)
+
+
+def random_search(max_trials=2, **arguments):
+    return kt.oracles.RandomSearchOracle(objective="val_loss", max_trials=max_trials, seed=7, **arguments)
+
+
+def tuner(directory, hypermodel=build_model, *, oracle=None, sweep=None, **arguments):
+    oracle = lrtuner.LRRangeOracle(oracle or random_search(), **(sweep or {"steps": 60}))
+    return lrtuner.Tuner(oracle, hypermodel, directory=directory, project_name="project", **arguments)
+
+
+def search(tuner, **arguments):
+    tuner.search(X, Y, **{**FIT, **arguments})
+    return tuner
+
+
+def rates(tuner):
+    return [trial.hyperparameters.values[RATE] for trial in tuner.oracle.trials.values()]
+
+
+def assert_narrowed(tuner):
+    lr_range = tuner.oracle.lr_range
+    assert lr_range is not None, tuner.oracle.sweeps[-1].reason
+    assert rates(tuner)
+    for rate in rates(tuner):
+        assert lr_range.min_lr <= rate <= lr_range.max_lr
+
+
+@contextlib.contextmanager
+def warned(pattern):
+    """Check that a warning is given; unlike `pytest.warns` it gives none of the others again."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    messages = [str(warning.message) for warning in caught]
+    assert any(re.search(pattern, message) for message in messages), messages

@@ -1,0 +1,217 @@
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras_tuner as kt
+import pytest
+from searches import random_search
+
+import lrtuner
+
+PROGRAM = Path(__file__).with_name("distributed_process.py")
+CHIEF, WORKERS = "chief", ("worker0", "worker1")
+
+
+class Outcome:
+    def __init__(self, codes, outputs, seconds, directory):
+        self.codes = codes
+        self.outputs = outputs
+        # Until each process ended.
+        self.seconds = seconds
+        lines = (directory / "events").read_text().splitlines() if (directory / "events").exists() else []
+        self.events = [tuple(json.loads(line)) for line in lines]
+        found = [line for line in outputs[CHIEF].splitlines() if line.startswith("RESULT ")]
+        self.result = json.loads(found[0].removeprefix("RESULT ")) if found else None
+
+    def who(self, event):
+        return [name for _, name, what in self.events if what == event]
+
+
+def run(directory, *, names=(CHIEF, *WORKERS), seconds=170, **options):
+    """Run a chief and workers as processes until they end; a worker that starts first waits for the chief."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_ORACLE_PORT": str(port),
+        "PYTHONPATH": str(PROGRAM.parent),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MPLBACKEND": "agg",
+    }
+    arguments = [sys.executable, "-u", str(PROGRAM), json.dumps({"directory": str(directory), **options})]
+    begin, processes, ended = time.time(), {}, {}
+    with contextlib.ExitStack() as files:
+        try:
+            for name in names:
+                output = files.enter_context(open(directory / f"{name}.txt", "w"))
+                processes[name] = subprocess.Popen(
+                    arguments, env={**environment, "KERASTUNER_TUNER_ID": name}, stdout=output, stderr=output
+                )
+            while len(ended) < len(names) and time.time() - begin < seconds:
+                time.sleep(0.05)
+                for name, process in processes.items():
+                    if name not in ended and process.poll() is not None:
+                        ended[name] = time.time()
+        finally:
+            for process in processes.values():
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+    outputs = {name: (directory / f"{name}.txt").read_text() for name in names}
+    codes = {name: process.returncode if name in ended else "hung" for name, process in processes.items()}
+    return Outcome(codes, outputs, ended, directory)
+
+
+def assert_narrowed(outcome, trials):
+    assert set(outcome.codes.values()) == {0}, outcome.outputs
+    low, high = outcome.result["lr_range"]
+    assert len(outcome.result["rates"]) == trials
+    assert all(low <= rate <= high for rate in outcome.result["rates"])
+    assert outcome.result["statuses"] == ["COMPLETED"] * trials
+    assert outcome.result["sweeps"] == 1
+    assert outcome.result["plotted"]
+    assert len(outcome.who("trial")) == trials
+
+
+def test_workers_sweep_once_and_search_inside(tmp_path):
+    outcome = run(tmp_path)
+    assert_narrowed(outcome, trials=4)
+    assert len(outcome.who("sweep")) == 1
+    assert CHIEF not in outcome.who("sweep") + outcome.who("trial")
+    assert (tmp_path / "project" / "lr_sweeps.png").exists()
+    for worker in WORKERS:
+        for name in ("lr_range", "sweeps", "plot_sweeps", "trials"):
+            assert f"`oracle.{name}` is known to the chief alone" in outcome.outputs[worker]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["RandomSearch", "BayesianOptimization", "GridSearch", "Hyperband"])
+def test_drop_ins(tmp_path, name):
+    outcome = run(tmp_path, tuner=name)
+    assert_narrowed(outcome, trials=len(outcome.result["rates"]))
+    assert len(outcome.result["rates"]) == (10 if name == "Hyperband" else 4)
+    assert len(outcome.who("sweep")) == 1
+
+
+@pytest.mark.slow
+def test_stock_tuners_with_wrapped_hypermodels(tmp_path):
+    outcome = run(tmp_path, stock=True)
+    assert_narrowed(outcome, trials=4)
+
+
+def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):
+    """The first dies, the second takes longer than its lease, the third is quick: one result counts."""
+    names = (CHIEF, "worker0", "worker1", "worker2")
+    outcome = run(tmp_path, names=names, die="worker0", seconds={"worker1": 12}, lease=4)
+    codes = dict(outcome.codes)
+    # Which worker asks first is up to the machine: it is killed only where it gets the sweep.
+    assert codes.pop("worker0") in (0, -9)
+    assert set(codes.values()) == {0}, outcome.outputs
+    assert outcome.result["sweeps"] == 1
+    assert len(outcome.result["rates"]) == len(outcome.who("trial")) == 4
+    low, high = outcome.result["lr_range"]
+    assert all(low <= rate <= high for rate in outcome.result["rates"])
+
+
+def test_sweep_that_raises_ends_in_unnarrowed_search(tmp_path):
+    outcome = run(tmp_path, names=(CHIEF, "worker0"), failure="raises", retries=1)
+    assert set(outcome.codes.values()) == {0}, outcome.outputs
+    assert outcome.who("sweep") == ["worker0"] * 2
+    assert outcome.result["lr_range"] is None
+    assert outcome.result["reason"] == "OSError: the data is gone"
+    assert outcome.result["statuses"] == ["COMPLETED"] * 4
+    assert "found no range, so the search goes on in the declared space: OSError" in outcome.outputs[CHIEF]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [("not compiled", "not compiled, so it has no optimizer"), ("trials", "Number of consecutive failures exceeded")],
+)
+def test_a_fatal_error_ends_all_processes(tmp_path, failure, cause):
+    outcome = run(tmp_path, failure=failure, trials=20)
+    assert all(code not in (0, "hung") for code in outcome.codes.values()), (outcome.codes, outcome.outputs)
+    for output in outcome.outputs.values():
+        assert cause in output
+    # The last thing that any of them trained.
+    last = max(when for when, _, _ in outcome.events)
+    assert max(outcome.seconds.values()) - last < 30
+
+
+def ask(oracle, tuner_id, seconds):
+    """Ask for trials as KerasTuner's loop does; return how often in that time."""
+    questions, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert oracle.create_trial(tuner_id).status == "IDLE"
+        questions += 1
+    return questions
+
+
+@pytest.fixture
+def oracle(tmp_path):
+    """An oracle with a tuner that has not begun to search."""
+    tuner = lrtuner.Tuner(
+        lrtuner.LRRangeOracle(random_search(), lease=1.0),
+        lambda hp: hp.Float("learning_rate", 1e-6, 10.0, sampling="log"),
+        directory=tmp_path,
+    )
+    return tuner.oracle
+
+
+def test_idle_workers_ask_a_few_times_a_second(oracle):
+    oracle.lease = 60.0
+    assert oracle.create_trial("worker0").status == "RUNNING"
+    assert ask(oracle, "worker1", 2.0) <= 8
+
+
+def test_whoever_is_ready_is_served_soon_while_others_wait(oracle):
+    oracle.lease = 60.0
+    oracle.create_trial("worker0")
+    for worker in range(64):
+        oracle.create_trial(f"idle{worker}")
+    begin = time.monotonic()
+    # What a chief's one thread has to answer before it comes to one more question.
+    for worker in range(64):
+        oracle.create_trial(f"idle{worker}")
+    assert time.monotonic() - begin < 1.0
+
+
+def test_a_late_failure_is_not_counted(oracle):
+    first = oracle.create_trial("worker0")
+    time.sleep(1.1)
+    second = oracle.create_trial("worker1")
+    assert second.trial_id != first.trial_id
+    first.status, first.message = "INVALID", "OSError: too late"
+    oracle.end_trial(first)
+    assert oracle.sweeps == []
+    assert oracle.ongoing_trials == {"worker1": second}
+
+
+def test_a_sweep_that_never_ends_is_given_up(oracle):
+    begun = []
+    with pytest.warns(UserWarning, match=r"begun 3 times and never ended in 0\.2 s"):
+        oracle.lease = 0.2
+        while not oracle.sweeps:
+            trial = oracle.create_trial(f"worker{len(begun)}")
+            begun.append(trial.trial_id)
+            time.sleep(0.25)
+    assert len(begun) == 4
+    assert oracle.lr_range is None
+    assert trial.trial_id == "0"
+    assert oracle.ongoing_trials == {"worker3": trial}
+
+
+def test_a_chief_waits_for_the_sweep_and_for_those_who_wait_for_it(oracle):
+    sweep = oracle.create_trial("worker0")
+    oracle.create_trial("worker1")
+    assert oracle.ongoing_trials == {"worker0": sweep}
+    assert oracle.tuner_ids == {"worker0", "worker1"}
+    assert isinstance(oracle, kt.Oracle)

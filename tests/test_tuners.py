@@ -1,0 +1,470 @@
+import json
+import os
+import warnings
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from searches import (
+    FIT,
+    RATE,
+    X,
+    Y,
+    assert_narrowed,
+    build_model,
+    compiled,
+    declared_rate,
+    random_search,
+    rates,
+    search,
+    tuner,
+    warned,
+)
+
+import lrtuner
+
+DROP_INS = {
+    "RandomSearch": {"max_trials": 3, "seed": 7},
+    "BayesianOptimization": {"max_trials": 4, "num_initial_points": 2, "seed": 7},
+    "GridSearch": {},
+    "Hyperband": {"max_epochs": 3, "seed": 7},
+}
+
+
+def choices(hp):
+    """Nine points, for a grid and for Bayesian search over a Choice."""
+    return compiled(hp.Choice(RATE, [1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 1.0, 10.0]), hp.Choice("units", [2, 4]))
+
+
+def narrowed_declaration(tuner):
+    """Return a hypermodel that declares by hand what the sweep left of the learning-rate space."""
+    (left,) = [entry for entry in tuner.oracle.get_space().space if entry.name == RATE]
+    hypermodel = tuner.hypermodel.hypermodel
+    declared = kt.HyperParameters()
+    hypermodel.build(declared)
+
+    class Narrowed(kt.HyperModel):
+        def build(self, hp):
+            for entry in declared.space:
+                hp._retrieve(left if entry.name == RATE else entry)
+            return hypermodel.build(hp)
+
+    return Narrowed()
+
+
+def proposals(tuner):
+    return {
+        trial_id: (trial.hyperparameters.values, trial.score, trial.status)
+        for trial_id, trial in tuner.oracle.trials.items()
+    }
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", DROP_INS)
+def test_drop_ins_search_as_plain_tuners_do_in_the_narrowed_space(name, tmp_path):
+    hypermodel = build_model if name in ("RandomSearch", "Hyperband") else choices
+    arguments = {"objective": "val_loss", "directory": tmp_path, **DROP_INS[name]}
+
+    ours = getattr(lrtuner, name)(hypermodel, project_name="ours", steps=60, **arguments)
+    keras.utils.set_random_seed(3)
+    search(ours)
+    assert_narrowed(ours)
+
+    plain = getattr(kt, name)(narrowed_declaration(ours), project_name="plain", **arguments)
+    keras.utils.set_random_seed(3)
+    search(plain)
+
+    assert list(ours.oracle.trials) == list(plain.oracle.trials)
+    # Scores too: initial weights and shuffles are what they are without a sweep.
+    assert proposals(ours) == proposals(plain)
+    assert ours.oracle.get_best_trials()[0].trial_id == plain.oracle.get_best_trials()[0].trial_id
+    assert len(ours.get_best_models(2)) == 2
+    if name == "GridSearch":
+        left = next(entry for entry in ours.oracle.get_space().space if entry.name == RATE)
+        grid = {(rate, units) for rate in left.values for units in (2, 4)}
+        tried = [tuple(t.hyperparameters.values[k] for k in (RATE, "units")) for t in ours.oracle.trials.values()]
+        assert sorted(tried) == sorted(grid)
+    if name == "Hyperband":
+        promoted = [t for t in ours.oracle.trials.values() if "tuner/trial_id" in t.hyperparameters.values]
+        assert promoted
+        for trial in promoted:
+            origin = ours.oracle.trials[trial.hyperparameters.values["tuner/trial_id"]]
+            assert trial.hyperparameters.values[RATE] == origin.hyperparameters.values[RATE]
+
+
+class TestDoors:
+    def test_oracle_in_our_tuner(self, tmp_path):
+        assert_narrowed(search(tuner(tmp_path)))
+
+    def test_stock_oracle_in_our_tuner_is_wrapped(self, tmp_path):
+        ours = lrtuner.Tuner(random_search(), build_model, directory=tmp_path, steps=60)
+        assert_narrowed(search(ours))
+
+    def test_stock_tuner_with_wrapped_hypermodel(self, tmp_path):
+        oracle = lrtuner.LRRangeOracle(objective="val_loss", max_trials=2, seed=0, steps=60)
+        stock = kt.Tuner(oracle, lrtuner.LRRangeHyperModel(build_model), directory=tmp_path)
+        assert_narrowed(search(stock))
+        assert sorted(os.listdir(tmp_path / "untitled_project")) == sorted(
+            ["lr_range.json", "lr_sweeps.png", "oracle.json", "trial_0", "trial_1", "tuner0.json"]
+        )
+
+    def test_stock_tuner_with_bare_hypermodel(self, tmp_path):
+        with pytest.raises(ValueError, match=r"lrtuner\.Tuner.*LRRangeHyperModel\(build_model\)"):
+            kt.Tuner(lrtuner.LRRangeOracle(random_search()), build_model, directory=tmp_path)
+
+    def test_any_tuner_that_calls_fit(self, tmp_path):
+        class OwnTuner(kt.Tuner):
+            def run_trial(self, trial, x, y, **arguments):
+                model = self.hypermodel.build(trial.hyperparameters)
+                history = self.hypermodel.fit(trial.hyperparameters, model, x, y, **arguments)
+                return min(history.history["val_loss"])
+
+        oracle = lrtuner.LRRangeOracle(random_search(), steps=60)
+        own = OwnTuner(oracle, lrtuner.LRRangeHyperModel(build_model), directory=tmp_path)
+        assert_narrowed(search(own))
+
+    @pytest.mark.parametrize("through_super", [False, True])
+    def test_own_subclass(self, tmp_path, through_super):
+        class OwnTuner(lrtuner.Tuner):
+            def run_trial(self, trial, x, y, **arguments):
+                if through_super:
+                    return super().run_trial(trial, x, y, **arguments)
+                model = self.hypermodel.build(trial.hyperparameters)
+                return self.hypermodel.fit(trial.hyperparameters, model, x, y, **arguments)
+
+        own = OwnTuner(lrtuner.LRRangeOracle(random_search(), steps=60), build_model, directory=tmp_path)
+        assert_narrowed(search(own))
+
+    def test_without_hypermodel_there_is_no_sweep(self, tmp_path):
+        class OwnTuner(lrtuner.Tuner):
+            def run_trial(self, trial):
+                return (trial.hyperparameters.Float("x", -1.0, 1.0) - 0.5) ** 2
+
+        with warned("No learning-rate sweep: the tuner has no hypermodel"):
+            own = OwnTuner(lrtuner.LRRangeOracle(max_trials=3), directory=tmp_path)
+        own.search()
+        assert len(own.oracle.trials) == 3
+        assert own.oracle.sweeps == []
+        with pytest.raises(RuntimeError, match="No sweep has finished yet"):
+            own.oracle.plot_sweeps()
+
+
+class TestDeclarations:
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            (["units"], r"No hyperparameter is named like a learning rate.*'units'"),
+            (["encoder_lr", "decoder_lr"], r"Several.*'encoder_lr', 'decoder_lr'.*learning_rate='encoder_lr'"),
+        ],
+    )
+    def test_none_or_several_are_listed_at_construction(self, tmp_path, names, message):
+        def build(hp):
+            return compiled(sum(hp.Float(name, 1e-3, 1.0) for name in names))
+
+        with pytest.raises(ValueError, match=message):
+            tuner(tmp_path, build)
+
+    def test_named_by_the_user(self, tmp_path):
+        def build(hp):
+            hp.Float("decoder_lr", 1e-6, 1.0, sampling="log")
+            return compiled(hp.Float("encoder_lr", 1e-6, 10.0, sampling="log"))
+
+        named = search(tuner(tmp_path, build, sweep={"learning_rate": "encoder_lr", "steps": 60}))
+        lr_range = named.oracle.lr_range
+        for trial in named.oracle.trials.values():
+            assert lr_range.min_lr <= trial.hyperparameters.values["encoder_lr"] <= lr_range.max_lr
+
+    def test_unknown_name(self, tmp_path):
+        with pytest.raises(ValueError, match=r"no hyperparameter named 'rate'.*'units', 'learning_rate'"):
+            tuner(tmp_path, sweep={"learning_rate": "rate"})
+
+    @pytest.mark.parametrize("switch", [{}, {"tune_new_entries": False}, {"allow_new_entries": False}])
+    def test_given_in_advance(self, tmp_path, switch):
+        given = kt.HyperParameters()
+        declared_rate(given)
+        given.Int("units", 2, 8)
+        assert_narrowed(search(tuner(tmp_path, oracle=random_search(hyperparameters=given, **switch))))
+
+    @pytest.mark.parametrize("conditional_first", [False, True])
+    def test_conditional(self, tmp_path, conditional_first):
+        def build(hp):
+            kind = hp.Choice("kind", ["searched", "fixed"] if conditional_first else ["fixed", "searched"])
+            rate = 0.01
+            with hp.conditional_scope("kind", ["searched"]):
+                if kind == "searched":
+                    rate = declared_rate(hp)
+            return compiled(rate)
+
+        narrowed = search(tuner(tmp_path, build, oracle=random_search(max_trials=5)))
+        lr_range = narrowed.oracle.lr_range
+        found = [trial.hyperparameters.values.get(RATE) for trial in narrowed.oracle.trials.values()]
+        assert None in found
+        assert any(found)
+        assert all(rate is None or lr_range.min_lr <= rate <= lr_range.max_lr for rate in found)
+
+    def test_declared_in_fit_beside_batch_size_and_epochs(self, tmp_path):
+        class InFit(kt.HyperModel):
+            def build(self, hp):
+                return compiled(0.01, hp.Int("units", 2, 8))
+
+            def fit(self, hp, model, x, y, **arguments):
+                model.optimizer.learning_rate = declared_rate(hp)
+                arguments.update(batch_size=hp.Choice("batch_size", [8, 16]), epochs=hp.Int("epochs", 1, 2))
+                return model.fit(x, y, **arguments)
+
+        assert_narrowed(search(tuner(tmp_path, InFit())))
+
+    def test_search_space_summary_is_narrowed(self, tmp_path, capsys):
+        narrowed = search(tuner(tmp_path))
+        capsys.readouterr()
+        narrowed.search_space_summary()
+        assert repr(narrowed.oracle.get_space().space[1].min_value) in capsys.readouterr().out
+        assert narrowed.oracle.get_space().space[1].min_value == narrowed.oracle.lr_range.min_lr
+
+
+class TestOptions:
+    def test_executions_per_trial_sweep_once(self, tmp_path, capfd):
+        narrowed = search(tuner(tmp_path, oracle=random_search(1), executions_per_trial=2), verbose=1)
+        assert_narrowed(narrowed)
+        assert capfd.readouterr().out.count("Learning-rate sweep\n") == 1
+
+    def test_multi_objective(self, tmp_path):
+        objective = [kt.Objective("val_loss", "min"), kt.Objective("val_mae", "min")]
+        assert_narrowed(search(tuner(tmp_path, oracle=kt.oracles.RandomSearchOracle(objective, max_trials=2, seed=1))))
+
+    @pytest.mark.parametrize("in_fit", [False, True])
+    def test_unspecified_objective(self, tmp_path, in_fit):
+        class Own(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, hp, model, *args, **arguments):
+                history = model.fit(*args, **arguments)
+                return min(history.history["val_loss"]) if in_fit else history
+
+        class OwnTuner(lrtuner.Tuner):
+            def run_trial(self, trial, *args, **arguments):
+                results = super().run_trial(trial, *args, **arguments)
+                return results if in_fit else min(results[0].history["val_loss"])
+
+        own = OwnTuner(lrtuner.LRRangeOracle(max_trials=2, steps=60), Own(), directory=tmp_path)
+        if not in_fit:
+            # KerasTuner asks for a float already from fit.
+            own = lrtuner.Tuner(lrtuner.LRRangeOracle(random_search(), steps=60), Own(), directory=tmp_path)
+        assert_narrowed(search(own))
+
+    def test_overrides_of_compile_arguments(self, tmp_path):
+        assert_narrowed(search(tuner(tmp_path, loss="mae", metrics=["mse"])))
+
+    def test_an_overriding_optimizer_does_not_train_at_the_declared_rate(self, tmp_path):
+        with warned(r"does not train at the learning rate that 'learning_rate' says"):
+            overridden = search(tuner(tmp_path, optimizer="adam"))
+        assert overridden.oracle.lr_range is None
+        assert "Pass the hyperparameter to the optimizer" in overridden.oracle.sweeps[0].reason
+        assert len(overridden.oracle.trials) == 2
+
+    def test_distribution_strategy(self, tmp_path):
+        import tensorflow
+
+        strategy = tensorflow.distribute.MirroredStrategy(["/cpu:0"])
+        assert_narrowed(search(tuner(tmp_path, distribution_strategy=strategy)))
+
+    def test_overwrite_begins_afresh(self, tmp_path, capsys):
+        search(tuner(tmp_path), verbose=1)
+        again = tuner(tmp_path, overwrite=True)
+        assert again.oracle.lr_range is None
+        assert again.oracle.trials == {}
+        capsys.readouterr()
+        assert_narrowed(search(again, verbose=1))
+        assert "Learning-rate sweep of" in capsys.readouterr().out
+
+    def test_callbacks_see_nothing_of_the_sweep(self, tmp_path):
+        seen = []
+
+        class Recorder(keras.callbacks.Callback):
+            def __deepcopy__(self, memo):
+                return type(self)()
+
+            def on_train_begin(self, logs=None):
+                seen.append("train")
+
+        board = keras.callbacks.TensorBoard(tmp_path / "logs")
+        search(tuner(tmp_path), callbacks=[Recorder(), board])
+        assert seen == ["train", "train"]
+        assert sorted(os.listdir(tmp_path / "logs")) == ["0", "1"]
+
+    def test_no_checkpoint_and_no_directory_of_the_sweep(self, tmp_path):
+        search(tuner(tmp_path))
+        assert sorted(os.listdir(tmp_path / "project")) == sorted(
+            ["lr_range.json", "lr_sweeps.png", "oracle.json", "trial_0", "trial_1", "tuner0.json"]
+        )
+
+    def test_best_hyperparameters_rebuild_with_stock_keras_tuner(self, tmp_path):
+        narrowed = search(tuner(tmp_path))
+        best = narrowed.get_best_hyperparameters()[0]
+        assert set(best.values) == {"units", RATE}
+        model = kt.HyperParameters.from_config(json.loads(json.dumps(best.get_config())))
+        assert build_model(model).optimizer.learning_rate == np.float32(best[RATE])
+        assert set(narrowed.oracle.sweeps[0].hyperparameters.values) == {"units", RATE}
+
+    @pytest.mark.parametrize("verbose", [0, 1])
+    def test_one_line_when_the_sweep_ends(self, tmp_path, capsys, verbose):
+        narrowed = search(tuner(tmp_path, oracle=random_search(1)), verbose=verbose)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "narrowed" in line]
+        if verbose == 0:
+            assert lines == []
+            return
+        (line,) = lines
+        lr_range = narrowed.oracle.lr_range
+        for part in (RATE, "1e-06 to 10", f"{lr_range.min_lr:.3g} to {lr_range.max_lr:.3g}", "lr_sweeps.png"):
+            assert part in line
+        assert f"{len(narrowed.oracle.sweeps[0].curve)} batches" in line
+
+    def test_verbose_0_prints_nothing(self, tmp_path, capfd):
+        quiet = tuner(tmp_path)
+        search(quiet)
+        assert capfd.readouterr().out == ""
+
+
+class TestFailures:
+    def failing(self, first_runs):
+        """Return a hypermodel whose first runs of `fit` raise."""
+        runs = []
+
+        class Failing(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, hp, model, *args, **kwargs):
+                runs.append(hp.values)
+                if len(runs) <= first_runs:
+                    raise OSError("the disk is gone")
+                return model.fit(*args, **kwargs)
+
+        return Failing()
+
+    def test_a_sweep_that_raises(self, tmp_path):
+        oracle = random_search(max_consecutive_failed_trials=1)
+        with warned("declared space: OSError: the disk is gone"):
+            wide = search(tuner(tmp_path, self.failing(1), oracle=oracle))
+        assert wide.oracle.sweeps[0].reason == "OSError: the disk is gone"
+        assert wide.oracle.sweeps[0].curve is None
+        assert wide.oracle.get_space().space[1].min_value == 1e-6
+        assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
+
+    def test_retries(self, tmp_path, capsys):
+        oracle = random_search(max_retries_per_trial=1)
+        assert_narrowed(search(tuner(tmp_path, self.failing(1), oracle=oracle)))
+        assert "failed and is run again: OSError: the disk is gone" in capsys.readouterr().out
+
+    def test_retries_run_out(self, tmp_path):
+        oracle = random_search(max_retries_per_trial=1)
+        with warned("the disk is gone"):
+            wide = search(tuner(tmp_path, self.failing(2), oracle=oracle))
+        assert len(wide.oracle.sweeps) == 1
+        assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
+
+    @pytest.mark.parametrize(("targets", "reason"), [(np.full_like(Y, np.nan), "nan"), (np.zeros_like(Y), "every")])
+    def test_no_range(self, tmp_path, targets, reason):
+        def build(hp):
+            model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+            model.compile(keras.optimizers.SGD(declared_rate(hp)), loss="mse")
+            return model
+
+        oracle = kt.oracles.RandomSearchOracle("loss", max_trials=1, seed=1)
+        wide = tuner(tmp_path, build, oracle=oracle)
+        with warned("found no range, so the search goes on in the declared space"):
+            wide.search(X, targets, verbose=0)
+        (sweep,) = wide.oracle.sweeps
+        assert reason in sweep.reason
+        assert sweep.curve is not None
+        assert wide.oracle.lr_range is None
+        assert wide.oracle.get_space().space[0].max_value == 10.0
+        assert wide.oracle.plot_sweeps() is not None
+
+    def test_model_that_is_not_compiled(self, tmp_path):
+        def build(hp):
+            declared_rate(hp)
+            return keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1)])
+
+        with pytest.raises(kt.errors.FatalError, match=r"not compiled.*model\.compile"):
+            search(tuner(tmp_path, build))
+
+    def test_no_data(self, tmp_path):
+        with pytest.raises(kt.errors.FatalError, match=r"No training data: pass x"):
+            tuner(tmp_path).search(epochs=1, verbose=0)
+
+    def test_a_learning_rate_that_the_model_ignores(self, tmp_path):
+        def build(hp):
+            declared_rate(hp)
+            return compiled(0.01)
+
+        with warned("does not train at the learning rate that 'learning_rate' says"):
+            wide = search(tuner(tmp_path, build))
+        assert wide.oracle.get_space().space[0].min_value == 1e-6
+
+    def test_run_trial_that_bypasses_fit(self, tmp_path):
+        class OwnTuner(lrtuner.Tuner):
+            def run_trial(self, trial):
+                return self.hypermodel.build(trial.hyperparameters).evaluate(X, Y, verbose=0)[0]
+
+        own = OwnTuner(lrtuner.LRRangeOracle(max_trials=1), build_model, directory=tmp_path)
+        with warned(r"without training through HyperModel\.fit and model\.fit"):
+            own.search()
+        assert len(own.oracle.trials) == 1
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("make", "error", "message"),
+        [
+            (lambda: lrtuner.LRRangeHyperModel(3), TypeError, "function that takes hyperparameters.*received 3"),
+            (lambda: lrtuner.LRRangeHyperModel(None), TypeError, "received None"),
+            (
+                lambda: lrtuner.LRRangeHyperModel(lrtuner.LRRangeHyperModel(build_model)),
+                TypeError,
+                "wrap it once",
+            ),
+            (lambda: lrtuner.Tuner(None, build_model), TypeError, "Expected a keras_tuner.Oracle.*received None"),
+            (
+                lambda: lrtuner.Tuner(lrtuner.LRRangeOracle(max_trials=1), build_model, steps=50),
+                TypeError,
+                r"Give \['steps'\] to the LRRangeOracle",
+            ),
+            (lambda: lrtuner.Tuner(random_search()), ValueError, "hypermodel=None"),
+            (lambda: lrtuner.RandomSearch(build_model, min_lr=1, max_lr=0.1), ValueError, "min_lr must be below"),
+            (lambda: lrtuner.GridSearch(build_model, steps=9), ValueError, "steps must be an integer of at least 10"),
+            (lambda: lrtuner.Hyperband(build_model, rule="best"), ValueError, "rule must be one of"),
+            (lambda: lrtuner.RandomSearch(build_model, depth=3), (TypeError, ValueError), "depth"),
+        ],
+    )
+    def test_bad_arguments(self, make, error, message, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(error, match=message):
+            make()
+
+    def test_directory_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match=r"can't be written.*pass another `directory`"):
+            tuner(tmp_path / "file")
+
+
+def test_hypermodel_is_transparent():
+    class Own(kt.HyperModel):
+        depth = 3
+
+        def build(self, hp):
+            return build_model(hp)
+
+    wrapped = lrtuner.LRRangeHyperModel(Own(name="mine"))
+    assert wrapped.depth == 3
+    assert wrapped.name == "mine"
+    assert isinstance(wrapped.hypermodel, Own)
+
+
+def test_warnings_are_not_needed_for_a_search_that_works(tmp_path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=UserWarning, module="lrtuner")
+        assert rates(search(tuner(tmp_path)))
+    assert FIT["epochs"] == 1
