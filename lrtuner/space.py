@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
+import numpy as np
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.lr_range import LRRange
@@ -69,6 +71,77 @@ class Narrowed:
         return f"{self.name}: narrowed from {before} to {now}." + (f" {self.note}" if self.note else "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Relation:
+    """How a hyperparameter's values turn into learning rates, known at a few points.
+
+    Between the points, the logarithm of the rate is taken as linear in the value or in its logarithm,
+    whichever the points fit better: exact for rates like `10 ** value` and `value * batch_size / 256`.
+
+    Attributes:
+        values: Values of the hyperparameter, at least two, strictly increasing.
+        rates: The learning rate at each, positive, strictly increasing or strictly decreasing.
+
+    Raises:
+        LearningRateError: The rates don't depend on the values, or neither rise nor fall throughout.
+    """
+
+    values: tuple[float, ...]
+    rates: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        points = ", ".join(
+            f"{value:.4g} -> {rate:.4g}" for value, rate in zip(self.values, self.rates, strict=True)
+        )
+        if max(self.rates) - min(self.rates) <= 1e-6 * max(self.rates):
+            raise LearningRateError(
+                f"the learning rate does not depend on the hyperparameter ({points}): pass it to the "
+                "optimizer"
+            )
+        steps = np.diff(np.array(self.rates) * math.copysign(1, self.rates[-1] - self.rates[0]))
+        if min(self.rates) <= 0 or (steps <= 0).any():
+            raise LearningRateError(
+                f"the learning rate neither rises nor falls throughout with the hyperparameter ({points}): "
+                "declare one that is the learning rate itself"
+            )
+
+    @functools.cached_property
+    def _logarithmic(self) -> bool:
+        """Whether the logarithm of the value fits better than the value."""
+        if min(self.values) <= 0:
+            return False
+        rates = np.log(self.rates)
+        misfits = [
+            np.abs(rates - np.polyval(np.polyfit(x, rates, 1), x)).max()
+            for x in (np.array(self.values), np.log(self.values))
+        ]
+        return bool(misfits[1] < misfits[0])
+
+    def rate(self, value: float) -> float:
+        """Return the learning rate at a value, held constant beyond the known ones."""
+        x = np.log(self.values) if self._logarithmic else np.array(self.values)
+        return float(
+            np.exp(np.interp(math.log(value) if self._logarithmic else value, x, np.log(self.rates)))
+        )
+
+    def value(self, rate: float) -> float:
+        """Return the value at which the learning rate is so high, within the known values."""
+        x = np.log(self.values) if self._logarithmic else np.array(self.values)
+        order = slice(None) if self.rates[-1] > self.rates[0] else slice(None, None, -1)
+        at = float(np.interp(math.log(rate), np.log(self.rates)[order], x[order]))
+        return math.exp(at) if self._logarithmic else at
+
+
+class _Same:
+    """The relation of a hyperparameter that is the learning rate itself."""
+
+    def rate(self, value: float) -> float:
+        return value
+
+    def value(self, rate: float) -> float:
+        return rate
+
+
 def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str | None = None) -> str:
     """Return the name of the hyperparameter that holds the learning rate.
 
@@ -92,11 +165,16 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
             f"There is no hyperparameter named {name!r}. {_listed(names)} "
             'Name one of them, name scopes included: learning_rate="..."'
         )
-    _check_narrowable(_entry(hyperparameters, name))
+    _check_number(_entry(hyperparameters, name))
     return name
 
 
-def narrow(hyperparameters: keras_tuner.HyperParameters, name: str, lr_range: LRRange) -> Narrowed:
+def narrow(
+    hyperparameters: keras_tuner.HyperParameters,
+    name: str,
+    lr_range: LRRange,
+    relation: Relation | None = None,
+) -> Narrowed:
     """Narrow a hyperparameter, in place, to the values inside a range of learning rates.
 
     The declared bounds are a hard limit, and a search always keeps some room:
@@ -120,6 +198,7 @@ def narrow(hyperparameters: keras_tuner.HyperParameters, name: str, lr_range: LR
             values outside of the range make grid and Bayesian searches fail.
         name: As `find_learning_rate` returned it.
         lr_range: The rates to keep.
+        relation: How values turn into rates, where the hyperparameter is not the learning rate itself.
 
     Returns:
         What was declared and what is left.
@@ -129,24 +208,28 @@ def narrow(hyperparameters: keras_tuner.HyperParameters, name: str, lr_range: LR
         LearningRateError: It is registered more than once, or can't be narrowed.
     """
     entry = _entry(hyperparameters, name)
-    _check_narrowable(entry)
+    _check_number(entry)
+    if relation is None:
+        _check_positive(entry)
+    mapping = relation or _Same()
     if isinstance(entry, hp_types.Choice):
-        replacement = _narrow_choice(entry, lr_range)
+        replacement = _narrow_choice(entry, lr_range, mapping)
     elif entry.step is None:
-        replacement = _narrow_interval(entry, lr_range)
+        replacement = _narrow_interval(entry, lr_range, mapping)
     else:
-        replacement = _narrow_grid(entry, lr_range)
+        replacement = _narrow_grid(entry, lr_range, mapping)
     _replace(hyperparameters, entry, replacement)
 
     declared = _bounds(entry)
+    declared_rates = _rates(declared, mapping)
     return Narrowed(
         name=name,
         declared=declared,
         narrowed=_bounds(replacement),
         values=tuple(replacement.values) if isinstance(replacement, hp_types.Choice) else None,
         default=replacement.default,
-        clipped=lr_range.min_lr < declared[0] or lr_range.max_lr > declared[1],
-        note=_note(declared, _bounds(replacement), lr_range),
+        clipped=lr_range.min_lr < declared_rates[0] or lr_range.max_lr > declared_rates[1],
+        note=_note(declared_rates, _rates(_bounds(replacement), mapping), lr_range),
     )
 
 
@@ -191,20 +274,37 @@ def _entry(hyperparameters: keras_tuner.HyperParameters, name: str) -> Any:
     return entries[0]
 
 
-def _check_narrowable(entry: Any) -> None:
-    """Raise unless the hyperparameter can draw positive numbers."""
-    if isinstance(entry, (hp_types.Float, hp_types.Int)):
-        if entry.max_value > 0 and (entry.step is None or _grid_value(entry, _grid_size(entry) - 1) > 0):
-            return
-    elif isinstance(entry, hp_types.Choice) and any(
-        _is_number(value) and value > 0 for value in entry.values
+def _check_number(entry: Any) -> None:
+    """Raise unless the hyperparameter draws numbers from more than one."""
+    if isinstance(entry, (hp_types.Float, hp_types.Int)) or (
+        isinstance(entry, hp_types.Choice) and all(map(_is_number, entry.values))
     ):
         return
-    raise LearningRateError(
-        f"The hyperparameter {entry.name!r} can't be narrowed to a range of learning rates: {entry!r} has no "
-        "positive numbers to choose from. "
-        f'Declare it with hp.Float({entry.name!r}, 1e-6, 10.0, sampling="log"), say.'
-    )
+    raise LearningRateError(_CANT_NARROW.format(name=entry.name, entry=entry, lack="no numbers"))
+
+
+def _check_positive(entry: Any) -> None:
+    """Raise unless the hyperparameter can draw positive numbers."""
+    if isinstance(entry, hp_types.Choice):
+        positive = any(value > 0 for value in entry.values)
+    else:
+        positive = entry.max_value > 0 and (
+            entry.step is None or _grid_value(entry, _grid_size(entry) - 1) > 0
+        )
+    if not positive:
+        raise LearningRateError(_CANT_NARROW.format(name=entry.name, entry=entry, lack="no positive numbers"))
+
+
+_CANT_NARROW = (
+    "The hyperparameter {name!r} can't be narrowed to a range of learning rates: {entry!r} has {lack} to "
+    'choose from. Declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say.'
+)
+
+
+def _rates(bounds: tuple[float, float], mapping: Relation | _Same) -> tuple[float, float]:
+    """Return the learning rates at the smallest and the largest value, in ascending order."""
+    low, high = sorted(map(mapping.rate, bounds))
+    return low, high
 
 
 def _is_number(value: object) -> bool:
@@ -230,24 +330,29 @@ def _decades_outside(value: float, lr_range: LRRange) -> float:
     return max(math.log10(lr_range.min_lr) - rate, rate - math.log10(lr_range.max_lr), 0.0)
 
 
-def _nearest(values: Sequence[float], lr_range: LRRange) -> float:
-    return min(values, key=lambda value: _decades_outside(value, lr_range))
-
-
 def _middle(low: float, high: float) -> float:
     # Each root by itself: the product of two tiny bounds is zero.
     return min(max(math.sqrt(low) * math.sqrt(high), low), high)
 
 
-def _narrow_interval(entry: Any, lr_range: LRRange) -> Any:
+def _to_search(entry: Any, lr_range: LRRange, mapping: Relation | _Same) -> tuple[float, float, float]:
+    """Return the lowest and the highest value to search, and the one in the middle of their rates."""
+    low, high = _overlap(*_rates((entry.min_value, entry.max_value), mapping), lr_range)
+    first, last = sorted((mapping.value(low), mapping.value(high)))
+    first, last = max(first, entry.min_value), min(last, entry.max_value)
+    return first, last, min(max(mapping.value(_middle(low, high)), first), last)
+
+
+def _narrow_interval(entry: Any, lr_range: LRRange, mapping: Relation | _Same) -> Any:
     """Narrow a `Float` or `Int` without a step."""
-    low, high = _overlap(entry.min_value, entry.max_value, lr_range)
-    middle = _middle(low, high)
+    low, high, middle = _to_search(entry, lr_range, mapping)
     if isinstance(entry, hp_types.Int):
         first, last = math.ceil(low), math.floor(high)
         if first > last:
             # `first` is the integer above the range, `last` the one below; both lie in the declared bounds.
-            first = last = int(_nearest([last, first], lr_range))
+            first = last = min(
+                (last, first), key=lambda value: _decades_outside(mapping.rate(value), lr_range)
+            )
         low, high = first, last
         middle = min(max(round(middle), first), last)
     return _with_bounds(entry, low, high, entry.default if low <= entry.default <= high else middle)
@@ -292,11 +397,11 @@ def _grid_position(entry: Any, value: float) -> float:
     return math.log(value / entry.min_value) / math.log(entry.step)
 
 
-def _narrow_grid(entry: Any, lr_range: LRRange) -> Any:
+def _narrow_grid(entry: Any, lr_range: LRRange, mapping: Relation | _Same) -> Any:
     """Narrow a `Float` or `Int` with a step to values of its own grid."""
-    low, high = _overlap(entry.min_value, entry.max_value, lr_range)
+    low, high, middle = _to_search(entry, lr_range, mapping)
     least, most = 0, _grid_size(entry) - 1
-    if entry.min_value <= 0:
+    if entry.min_value <= 0 and isinstance(mapping, _Same):
         least = math.floor(-entry.min_value / entry.step) + 1
 
     def clip(index: int) -> int:
@@ -306,16 +411,17 @@ def _narrow_grid(entry: Any, lr_range: LRRange) -> Any:
     first, last = clip(math.ceil(start - _GRID_TOLERANCE)), clip(math.floor(end + _GRID_TOLERANCE))
     if first > last:
         first = last = min(
-            (last, first), key=lambda index: _decades_outside(_grid_value(entry, index), lr_range)
+            (last, first),
+            key=lambda index: _decades_outside(mapping.rate(_grid_value(entry, index)), lr_range),
         )
 
     if entry.sampling == "reverse_log" and last - first < most:
         values = [_grid_value(entry, index) for index in range(last, first - 1, -1)]
-        return _choice(entry, values, ordered=True)
-    return _with_grid(entry, first, last)
+        return _choice(entry, values, mapping, ordered=True)
+    return _with_grid(entry, first, last, middle)
 
 
-def _with_grid(entry: Any, first: int, last: int) -> Any:
+def _with_grid(entry: Any, first: int, last: int, middle: float) -> Any:
     """Return the hyperparameter with the part of its grid between two indices, both included."""
     if first == 0 and last == _grid_size(entry) - 1:
         low, high = entry.min_value, entry.max_value
@@ -330,7 +436,7 @@ def _with_grid(entry: Any, first: int, last: int) -> Any:
         index = min(max(round(position), first), last)
         return min(_grid_value(narrowed, index - first), float(narrowed.max_value))
 
-    default = snapped(_grid_position(entry, _middle(low, high)))
+    default = snapped(_grid_position(entry, min(max(middle, low), high)))
     if entry.min_value <= entry.default <= entry.max_value:
         position = _grid_position(entry, entry.default)
         if first <= position <= last and abs(position - round(position)) > _GRID_TOLERANCE:
@@ -341,15 +447,17 @@ def _with_grid(entry: Any, first: int, last: int) -> Any:
     return _with_bounds(entry, low, high, default)
 
 
-def _narrow_choice(entry: Any, lr_range: LRRange) -> Any:
-    inside = [value for value in entry.values if _decades_outside(value, lr_range) < _GRID_TOLERANCE]
-    return _choice(entry, inside or [_nearest(entry.values, lr_range)], ordered=entry.ordered)
+def _narrow_choice(entry: Any, lr_range: LRRange, mapping: Relation | _Same) -> Any:
+    outside = [_decades_outside(mapping.rate(value), lr_range) for value in entry.values]
+    kept = [value for value, far in zip(entry.values, outside, strict=True) if far < _GRID_TOLERANCE]
+    return _choice(entry, kept or [entry.values[outside.index(min(outside))]], mapping, ordered=entry.ordered)
 
 
-def _choice(entry: Any, values: list[float], *, ordered: bool) -> Any:
+def _choice(entry: Any, values: list[float], mapping: Relation | _Same, *, ordered: bool) -> Any:
     """Return a `Choice` of `values`, with the default of `entry` where it is among them."""
-    middle = _middle(min(values), max(values))
-    default = min(values, key=lambda value: abs(math.log(value / middle)))
+    rates = [mapping.rate(value) for value in values]
+    middle = _middle(min(rates), max(rates))
+    default = min(values, key=lambda value: abs(math.log(mapping.rate(value) / middle)))
     for value in values:
         if math.isclose(value, entry.default, rel_tol=_GRID_TOLERANCE):
             default = value

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.lr_range import LRRange
-from lrtuner.space import LearningRateError, LearningRateNotFoundError, find_learning_rate, narrow
+from lrtuner.space import LearningRateError, LearningRateNotFoundError, Relation, find_learning_rate, narrow
 
 RATE = "learning_rate"
 
@@ -91,9 +91,6 @@ class TestFindLearningRate:
             lambda hp: hp.Fixed(RATE, 1e-3),
             lambda hp: hp.Boolean(RATE),
             lambda hp: hp.Choice(RATE, ["slow", "fast"]),
-            lambda hp: hp.Choice(RATE, [0.0, -1.0]),
-            lambda hp: hp.Float(RATE, -1.0, 0.0),
-            lambda hp: hp.Float(RATE, -1.0, 0.05, step=0.2),
         ],
     )
     def test_what_cannot_be_narrowed(self, declare):
@@ -102,6 +99,22 @@ class TestFindLearningRate:
         for call in (find_learning_rate, lambda hp: narrow(hp, RATE, LRRange(1e-3, 1e-2))):
             with pytest.raises(LearningRateError, match=r"can't be narrowed.*hp\.Float"):
                 call(hyperparameters)
+
+    @pytest.mark.parametrize(
+        "declare",
+        [
+            lambda hp: hp.Choice(RATE, [0.0, -1.0]),
+            lambda hp: hp.Float(RATE, -1.0, 0.0),
+            lambda hp: hp.Float(RATE, -1.0, 0.05, step=0.2),
+        ],
+    )
+    def test_values_that_are_no_rates(self, declare):
+        hyperparameters = keras_tuner.HyperParameters()
+        declare(hyperparameters)
+        # They may be logarithms of rates.
+        assert find_learning_rate(hyperparameters) == RATE
+        with pytest.raises(LearningRateError, match=r"no positive numbers.*hp\.Float"):
+            narrow(hyperparameters, RATE, LRRange(1e-3, 1e-2))
 
 
 class TestNarrow:
@@ -351,3 +364,71 @@ def test_nothing_inside_the_range_is_lost(entry, lr_range):
         low, high = lr_range.min_lr * (1 + 1e-6), lr_range.max_lr * (1 - 1e-6)
         kept = drawn(narrowed)
         assert all(is_one_of(value, kept) for value in drawn(entry) if low <= value <= high)
+
+
+class TestRelation:
+    def test_exponent(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Float(RATE, -6.0, 1.0)
+        points = (-6.0, -3.0, 1.0)
+        relation = Relation(points, tuple(10**value for value in points))
+        narrowed = narrow(hyperparameters, RATE, LRRange(1e-4, 1e-2), relation)
+        assert narrowed.narrowed == pytest.approx((-4, -2))
+        assert narrowed.default == pytest.approx(-3)
+        assert not narrowed.note
+
+    def test_factor(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Float(RATE, 1e-5, 10.0, sampling="log")
+        relation = Relation((1e-5, 1e-2, 10.0), (2.5e-6, 2.5e-3, 2.5))
+        narrowed = narrow(hyperparameters, RATE, LRRange(1e-4, 1e-2), relation)
+        assert narrowed.narrowed == pytest.approx((4e-4, 4e-2))
+        assert narrowed.default == pytest.approx(4e-3)
+
+    def test_falling_rates_and_a_grid(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Int(RATE, 1, 6)
+        hyperparameters.Float("stepped", 1.0, 6.0, step=0.5)
+        relation = Relation((1.0, 3.0, 6.0), (1e-1, 1e-3, 1e-6))
+        for name in (RATE, "stepped"):
+            narrowed = narrow(hyperparameters, name, LRRange(3e-5, 2e-3), relation)
+            assert narrowed.narrowed == pytest.approx((3.0, 4.0 if name == RATE else 4.5))
+
+    def test_choice(self):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Choice(RATE, [-5, -4, -3, -2])
+        relation = Relation((-5, -4, -3, -2), (1e-5, 1e-4, 1e-3, 1e-2))
+        assert narrow(hyperparameters, RATE, LRRange(5e-5, 5e-3), relation).values == (-4, -3)
+        assert narrow(hyperparameters, RATE, LRRange(0.5, 5), relation).values == (-3,)
+
+    @pytest.mark.parametrize(
+        ("rates", "message"),
+        [
+            ((1e-3, 1e-3, 1e-3), "does not depend on the hyperparameter"),
+            ((1e-3, 1e-1, 1e-2), "neither rises nor falls"),
+            ((0.0, 1e-3, 1e-2), "neither rises nor falls"),
+        ],
+    )
+    def test_no_relation_to_invert(self, rates, message):
+        with pytest.raises(LearningRateError, match=message):
+            Relation((1.0, 2.0, 3.0), rates)
+
+    @given(
+        st.floats(-7, 0),
+        st.floats(0.1, 3),
+        st.floats(-5, 5),
+        st.floats(-3, 3).filter(lambda b: abs(b) > 0.05),
+    )
+    def test_narrowed_values_have_rates_inside(self, low, width, a, b):
+        hyperparameters = keras_tuner.HyperParameters()
+        hyperparameters.Float(RATE, -2.0, 3.0)
+        points = (-2.0, 0.0, 3.0)
+        relation = Relation(points, tuple(10 ** (a + b * value) for value in points))
+        lr_range = LRRange(10**low, 10 ** (low + width))
+        narrowed = narrow(hyperparameters, RATE, lr_range, relation)
+        assert -2.0 <= narrowed.narrowed[0] <= narrowed.default <= narrowed.narrowed[1] <= 3.0
+        if not narrowed.clipped:
+            for value, rate in zip(
+                sorted(narrowed.narrowed, key=relation.rate), (low, low + width), strict=True
+            ):
+                assert a + b * value == pytest.approx(rate, abs=1e-6)

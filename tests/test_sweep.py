@@ -213,12 +213,11 @@ def test_model_comes_back_bit_for_bit(optimizer):
     assert losses[0] == pytest.approx(losses[1])
 
 
-def test_sweeping_twice_gives_the_same_curve():
-    model = classifier("adam", keras.layers.Dropout(0.5))
+def test_two_runs_with_a_seed_give_the_same_curve():
     curves = []
     for _ in range(2):
         keras.utils.set_random_seed(1)
-        curves.append(sweep(model, y=LABELS, shuffle=True))
+        curves.append(sweep(classifier("adam", keras.layers.Dropout(0.5)), y=LABELS, shuffle=True))
     assert curves[0] == curves[1]
 
 
@@ -471,9 +470,18 @@ class Batches(keras.utils.PyDataset):
         return X[28 * index : 28 * index + 28], Y[28 * index : 28 * index + 28]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_py_dataset_with_workers(workers):
-    assert_swept_as_by_hand(linear, X, Y, swept=lambda: (Batches(workers=workers), None))
+def test_py_dataset():
+    assert_swept_as_by_hand(linear, X, Y, swept=lambda: (Batches(), None))
+
+
+def test_py_dataset_with_workers():
+    # Keras itself skips a batch here on JAX and torch, which look at one before training.
+    curve = sweep(linear(), Batches(workers=2), None, batch_size=None)
+    assert len(curve) == 33
+    first = [
+        float(((x.sum(1, keepdims=True) - y) ** 2).mean()) for x, y in map(Batches().__getitem__, range(2))
+    ]
+    assert min(abs(curve.losses[0] / np.array(first) - 1)) < 1e-4
 
 
 def endless_batches():

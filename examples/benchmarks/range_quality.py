@@ -1133,25 +1133,30 @@ def draw(half: str, rules: dict[str, np.ndarray], file: pathlib.Path) -> None:
     ax.xaxis.set_major_formatter("x{x:g}")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(alpha=0.3)
-    taken = []
     # Ours first: the others' labels make room.
-    for name, mean in sorted(rules.items(), key=lambda item: ":" not in item[0]):
+    named_points = sorted(rules.items(), key=lambda item: ":" not in item[0])
+    points = [(float(mean[2] / mean[3]), float(mean[1])) for _, mean in named_points]
+    colours = []
+    for (name, _), point in zip(named_points, points, strict=True):
         ours, sweepless = ":" in name, name.startswith(("1e-", "Keras"))
         marker, colour = ("*", "#D55E00") if ours else ("s", "0.55") if sweepless else ("o", "#0072B2")
-        point = (mean[2] / mean[3], mean[1])
         ax.plot(*point, marker, color=colour, markersize=13 if ours else 6, zorder=3)
-        taken.append(ax.transData.transform(point) + np.array([[-5, -5], [5, 5]]))
+        colours.append(colour if ours else "0.2")
+    # The layout is settled by drawing once; from then on places are known in pixels.
+    fig.canvas.draw()
+    taken = [ax.transData.transform(point) + np.array([[-5, -5], [5, 5]]) for point in points]
+    for k, ((name, _), point) in enumerate(zip(named_points, points, strict=True)):
         label = name.replace("lrtuner:suggest_range", "lrtuner")
-        text = ax.annotate(label, point, textcoords="offset points", fontsize=8.5, va="center")
-        text.set_color(colour if ours else "0.2")
+        text = ax.annotate(label, point, (8, 0), textcoords="offset points", fontsize=8.5, va="center")
+        text.set_color(colours[k])
         for dx, dy in ((8, 0), (8, 8), (8, -8), (-8, 0), (-8, 8), (-8, -8), (0, 13), (0, -13), (0, 22)):
             text.set(position=(dx, dy), ha="left" if dx > 0 else "right" if dx < 0 else "center")
             box = text.get_window_extent().get_points()
-            free = all((box[0] >= b[1]).any() or (box[1] <= b[0]).any() for b in taken[:-1])
-            if free and box[1, 0] < ax.bbox.x1:
+            others = taken[:k] + taken[k + 1 :]
+            free = all((box[0] >= b[1]).any() or (box[1] <= b[0]).any() for b in others)
+            if free and ax.bbox.x0 < box[0, 0] and box[1, 0] < ax.bbox.x1:
                 break
         taken.append(box)
-    # The layout moves the axes, and with them all labels alike.
     file.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(file, dpi=100)
     plt.close(fig)
