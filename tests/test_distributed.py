@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras_tuner as kt
 import pytest
-from searches import random_search
+from searches import random_search, warned
 
 import lrtuner
 
@@ -32,7 +32,7 @@ class Outcome:
         return [name for _, name, what in self.events if what == event]
 
 
-def run(directory, *, names=(CHIEF, *WORKERS), seconds=170, **options):
+def run(directory, *, names=(CHIEF, *WORKERS), limit=170, **options):
     """Run a chief and workers as processes until they end; a worker that starts first waits for the chief."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -55,7 +55,7 @@ def run(directory, *, names=(CHIEF, *WORKERS), seconds=170, **options):
                 processes[name] = subprocess.Popen(
                     arguments, env={**environment, "KERASTUNER_TUNER_ID": name}, stdout=output, stderr=output
                 )
-            while len(ended) < len(names) and time.time() - begin < seconds:
+            while len(ended) < len(names) and time.time() - begin < limit:
                 time.sleep(0.05)
                 for name, process in processes.items():
                     if name not in ended and process.poll() is not None:
@@ -97,7 +97,7 @@ def test_workers_sweep_once_and_search_inside(tmp_path):
 def test_drop_ins(tmp_path, name):
     outcome = run(tmp_path, tuner=name)
     assert_narrowed(outcome, trials=len(outcome.result["rates"]))
-    assert len(outcome.result["rates"]) == (10 if name == "Hyperband" else 4)
+    assert len(outcome.result["rates"]) == (6 if name == "Hyperband" else 4)
     assert len(outcome.who("sweep")) == 1
 
 
@@ -134,7 +134,7 @@ def test_sweep_that_raises_ends_in_unnarrowed_search(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("failure", "cause"),
-    [("not compiled", "not compiled, so it has no optimizer"), ("trials", "Number of consecutive failures exceeded")],
+    [("not compiled", "not compiled, so it has no"), ("trials", "Number of consecutive failures exceeded")],
 )
 def test_a_fatal_error_ends_all_processes(tmp_path, failure, cause):
     outcome = run(tmp_path, failure=failure, trials=20)
@@ -197,7 +197,7 @@ def test_a_late_failure_is_not_counted(oracle):
 
 def test_a_sweep_that_never_ends_is_given_up(oracle):
     begun = []
-    with pytest.warns(UserWarning, match=r"begun 3 times and never ended in 0\.2 s"):
+    with warned(r"begun 3 times and never ended in 0\.2 s"):
         oracle.lease = 0.2
         while not oracle.sweeps:
             trial = oracle.create_trial(f"worker{len(begun)}")

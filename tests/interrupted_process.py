@@ -1,0 +1,121 @@
+"""Searches that are killed and begun again: `python interrupted_process.py '{"directory": ..., "moments": [...]}'`.
+
+A moment is the number of the write in the project directory before which the process kills itself, or, as a float,
+a share of an undisturbed search's time. Every run is a fork of this process, which has imported everything but trained
+nothing. Prints a line of JSON for the undisturbed search, then one for each moment.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import keras
+import keras_tuner as kt
+from searches import build_model, random_search, rates, search
+
+import lrtuner
+
+TRIALS = 2
+
+
+def search_with_events(directory, kill_before_write=None):
+    """Search in a fork; return how long it took and how it ended."""
+    begin = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        try:
+            run(directory, kill_before_write)
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    return child, begin
+
+
+def run(directory, kill_before_write):
+    writes = 0
+
+    def audit(event, arguments):
+        nonlocal writes
+        is_write = event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove") or (
+            event == "open" and isinstance(arguments[1], str) and "w" in arguments[1]
+        )
+        if is_write and str(arguments[0]).startswith(os.path.join(directory, "project")):
+            writes += 1
+            if writes == kill_before_write:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(audit)
+    note = open(os.path.join(directory, "events"), "a", buffering=1)  # noqa: SIM115
+
+    class Noted(kt.HyperModel):
+        def build(self, hp):
+            return build_model(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            note.write("sweep\n" if "lrtuner/sweep" in hp.values else "trial\n")
+            return model.fit(*args, **kwargs)
+
+    keras.utils.set_random_seed(5)
+    tuner = lrtuner.Tuner(
+        lrtuner.LRRangeOracle(random_search(TRIALS), steps=60), Noted(), directory=directory, project_name="project"
+    )
+    search(tuner)
+    lr_range, (sweep,) = tuner.oracle.lr_range, tuner.oracle.sweeps
+    tuner.oracle.plot_sweeps()
+    result = {
+        "writes": writes,
+        "lr_range": [lr_range.min_lr, lr_range.max_lr],
+        "batches": len(sweep.curve),
+        "rates": rates(tuner),
+        "statuses": [trial.status for trial in tuner.oracle.trials.values()],
+        "files": sorted(os.listdir(tuner.project_dir)),
+    }
+    with open(os.path.join(directory, "result"), "w") as file:
+        json.dump(result, file)
+
+
+def outcome(directory, kill_before_write=None, kill_after=None):
+    child, begin = search_with_events(directory, kill_before_write)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    path = os.path.join(directory, "result")
+    events = []
+    if os.path.exists(os.path.join(directory, "events")):
+        with open(os.path.join(directory, "events")) as file:
+            events = file.read().split()
+    result = {"code": code, "seconds": time.monotonic() - begin, "events": events}
+    if code == 0:
+        with open(path) as file:
+            result.update(json.load(file))
+    return result
+
+
+def main():
+    options = json.loads(sys.argv[1])
+
+    def fresh(name):
+        path = os.path.join(options["directory"], name)
+        os.mkdir(path)
+        return path
+
+    reference = outcome(fresh("reference"))
+    print(json.dumps(reference), flush=True)
+    for index, moment in enumerate(options["moments"]):
+        directory = fresh(f"moment{index}")
+        if isinstance(moment, float):
+            killed = outcome(directory, kill_after=moment * reference["seconds"])
+        else:
+            killed = outcome(directory, kill_before_write=moment)
+        kept = os.path.exists(os.path.join(directory, "project", "lr_range.json"))
+        again = outcome(directory)
+        print(json.dumps({"moment": moment, "killed": killed, "kept": kept, "again": again}), flush=True)
+
+
+main()
