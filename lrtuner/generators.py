@@ -19,7 +19,7 @@ KEPT_BYTES = 2**29
 class SharedGenerators:
     """Gives the batches that a sweep takes from generators to the training that reads them next.
 
-    A generator can be read once, so the first trial would miss the batches that the sweep took. Everything else
+    A generator can be read once, so the first trial would miss the batches that the sweep took. All else
     among the arguments is passed on as it is.
     """
 
@@ -88,8 +88,8 @@ class _Shared:
         self._bytes += sum(getattr(leaf, "nbytes", 0) for leaf in keras.tree.flatten(batch))
         if self._bytes > KEPT_BYTES:
             warnings.warn(
-                f"The learning-rate sweep has read {len(self._kept)} batches from a generator, too many to "
-                "keep: the first trial begins with the batches after the sweep. Pass a keras.utils.PyDataset or a "
+                f"The learning-rate sweep has read {len(self._kept)} batches from a generator, too many "
+                "to keep: the first trial begins with the batches after the sweep. Pass a keras.utils.PyDataset or a "
                 "tf.data.Dataset, which can be read again.",
                 stacklevel=2,
             )
