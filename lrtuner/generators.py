@@ -89,8 +89,8 @@ class _Shared:
         if self._bytes > KEPT_BYTES:
             warnings.warn(
                 f"The learning-rate sweep has read {len(self._kept)} batches from a generator, too many "
-                "to keep: the first trial begins with the batches after the sweep. Pass a keras.utils.PyDataset or a "
-                "tf.data.Dataset, which can be read again.",
+                "to keep: the first trial begins with the batches after the sweep. Pass a "
+                "keras.utils.PyDataset or a tf.data.Dataset, which can be read again.",
                 stacklevel=2,
             )
             self._kept.clear()
