@@ -968,7 +968,8 @@ def write_atomically(path: Path, content: str, *, durable: bool = False) -> None
         content: Its text.
         durable: Whether the same shall hold for the end of the machine, which takes milliseconds.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # One name for all: what a crash has left is overwritten by the next run.
+    temporary = f"{path}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(content)
         if durable:

@@ -61,6 +61,8 @@ QUICK = (
     "cancer_raw_adamw",
     "digits_small_mom",
     "tokens_bag_adam",
+    "drawn09_images_adam",
+    "drawn26_circles_sgd",
 )
 
 

@@ -1,0 +1,323 @@
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from searches import RATE, assert_narrowed, build_model, compiled, random_search, rates, search, tuner, warned
+
+import lrtuner
+from lrtuner.oracle import STATE_VERSION, decode_state, encode_state
+
+PROGRAM = Path(__file__).with_name("interrupted_process.py")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a search that is over, and the oracle as it was then."""
+    directory = tmp_path_factory.mktemp("finished")
+    return directory, search(tuner(directory)).oracle
+
+
+@pytest.fixture
+def directory(finished, tmp_path):
+    """A copy of that directory."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def project(directory):
+    return directory / "project"
+
+
+def count_sweeps(monkeypatch):
+    swept = []
+    whole = lrtuner.LRRangeHyperModel._sweep
+    monkeypatch.setattr(lrtuner.LRRangeHyperModel, "_sweep", lambda *a, **k: swept.append(1) or whole(*a, **k))
+    return swept
+
+
+class TestSecondRun:
+    def test_neither_repeats_nor_forgets_the_sweep(self, directory, finished, monkeypatch, capsys):
+        before = finished[1]
+        picture = (project(directory) / "lr_sweeps.png").read_bytes()
+        swept = count_sweeps(monkeypatch)
+        again = tuner(directory, oracle=random_search(3))
+        assert again.oracle.lr_range == before.lr_range
+        assert again.oracle.sweeps[0].curve == before.sweeps[0].curve
+        assert again.oracle.sweeps[0].declared == (1e-6, 10.0)
+        assert again.oracle.get_space().get_config() == before.get_space().get_config()
+        search(again)
+        assert swept == []
+        assert_narrowed(again)
+        assert rates(again)[:2] == [trial.hyperparameters.values[RATE] for trial in before.trials.values()]
+        assert len(again.oracle.trials) == 3
+        assert again.oracle.plot_sweeps().get_xscale() == "log"
+        assert (project(directory) / "lr_sweeps.png").read_bytes() == picture
+
+    def test_stock_tuner_with_bare_hypermodel_may_look_at_a_finished_search(self, directory):
+        stock = kt.Tuner(lrtuner.LRRangeOracle(random_search()), build_model, directory=directory, project_name="project")
+        assert len(stock.oracle.trials) == 2
+        assert stock.oracle.lr_range is not None
+
+    def test_stock_tuner_with_bare_hypermodel_where_the_sweep_is_due(self, directory):
+        # As a chief leaves it that is killed before its sweep has ended.
+        for path in project(directory).iterdir():
+            if path.name not in ("oracle.json", "tuner0.json"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        state = random_search().get_state()
+        (project(directory) / "oracle.json").write_text(json.dumps(state))
+        import gc
+
+        gc.collect()
+        for left in list(lrtuner.oracle.runners):
+            lrtuner.oracle.runners.discard(left)
+        with pytest.raises(ValueError, match=r"lrtuner\.Tuner.*LRRangeHyperModel\(build_model\)"):
+            kt.Tuner(lrtuner.LRRangeOracle(random_search()), build_model, directory=directory, project_name="project")
+
+    def test_before_the_first_trial(self, directory, finished, monkeypatch):
+        """Killed after the sweep, before KerasTuner notes that it has begun."""
+        for path in project(directory).iterdir():
+            if path.name not in ("oracle.json", "lr_range.json"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        swept = count_sweeps(monkeypatch)
+        again = tuner(directory)
+        assert again.oracle.lr_range == finished[1].lr_range
+        assert again.oracle.get_space().get_config() == finished[1].get_space().get_config()
+        search(again)
+        assert swept == []
+        assert rates(again) == [trial.hyperparameters.values[RATE] for trial in finished[1].trials.values()]
+
+    def test_a_directory_begun_with_a_stock_tuner_is_not_narrowed(self, tmp_path):
+        begun = kt.Tuner(random_search(), build_model, directory=tmp_path, project_name="project")
+        search(begun)
+        goes_on = tuner(tmp_path, oracle=random_search(3))
+        with warned("No learning-rate sweep: this search was begun without lrtuner"):
+            search(goes_on)
+        assert goes_on.oracle.sweeps == []
+        assert goes_on.oracle.get_space().space[1].max_value == 10.0
+        assert rates(goes_on)[:2] == rates(begun)
+        assert len(goes_on.oracle.trials) == 3
+
+    def test_begun_by_ours_goes_on_with_a_stock_tuner(self, directory, finished):
+        stock = kt.Tuner(random_search(3), build_model, directory=directory, project_name="project")
+        search(stock)
+        lr_range = finished[1].lr_range
+        assert all(lr_range.min_lr <= rate <= lr_range.max_lr for rate in rates(stock))
+
+
+class TestChanges:
+    def test_bounds(self, directory):
+        def build(hp):
+            return compiled(hp.Float(RATE, 1e-5, 1.0, sampling="log"), hp.Int("units", 2, 8))
+
+        with warned(r"declared as Float\('learning_rate', .*min_value=1e-06.*now as .*1e-05.*old declaration, narrowed, holds"):
+            tuner(directory, build)
+
+    def test_name(self, directory):
+        def build(hp):
+            return compiled(hp.Float("lr", 1e-6, 10.0, sampling="log"), hp.Int("units", 2, 8))
+
+        with warned("now as Float\\('lr'.*for the old name"):
+            tuner(directory, build)
+
+    def test_settings(self, directory):
+        with warned(r"run with steps=60, rule='d90', other than now. It holds"):
+            tuner(directory, sweep={"steps": 80, "rule": "notebook"})
+
+    def test_bounds_before_the_first_trial(self, directory, finished):
+        def build(hp):
+            return compiled(hp.Float(RATE, 1e-6, 0.02, sampling="log"), hp.Int("units", 2, 8))
+
+        (project(directory) / "tuner0.json").unlink()
+        with warned("new declaration is narrowed to its range"):
+            again = tuner(directory, build)
+        (entry,) = [entry for entry in again.oracle.get_space().space if entry.name == RATE]
+        assert entry.min_value == finished[1].lr_range.min_lr
+        assert entry.max_value == 0.02
+
+    def test_nothing_changed(self, directory, recwarn):
+        tuner(directory)
+        assert [warning for warning in recwarn if "declared" in str(warning.message)] == []
+
+
+class TestDamage:
+    @pytest.mark.parametrize("content", [b"", b"{", b'{"version": 1}', b"[]", b"\xff\xfe"])
+    def test_state_file(self, directory, content):
+        (project(directory) / "lr_range.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"lr_range\.json' is damaged.*overwrite=True"):
+            tuner(directory)
+        tuner(directory, overwrite=True)
+
+    def test_newer_version(self, directory):
+        path = project(directory) / "lr_range.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "version": STATE_VERSION + 1}))
+        with pytest.raises(ValueError, match=r"lr_range\.json' was written by a newer version"):
+            tuner(directory)
+
+    @pytest.mark.parametrize("name", ["oracle.json", "trial_1/trial.json"])
+    def test_files_of_keras_tuner(self, directory, finished, name):
+        path = project(directory) / name
+        path.write_bytes(path.read_bytes()[:40])
+        with pytest.raises(ValueError, match=rf"{name}.*damaged.*leave lr_range\.json and delete everything else"):
+            tuner(directory)
+        # What the message says works.
+        for other in project(directory).iterdir():
+            if other.name != "lr_range.json":
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
+        assert tuner(directory).oracle.lr_range == finished[1].lr_range
+
+    def test_file_of_the_tuner_holds_nothing(self, directory):
+        (project(directory) / "tuner0.json").write_text("")
+        with warned(r"tuner0\.json' is damaged.*the search goes on"):
+            again = tuner(directory)
+        assert len(again.oracle.trials) == 2
+
+    def test_trial_that_the_oracle_does_not_know(self, directory):
+        """Killed between the two files that KerasTuner writes for a new trial."""
+        orphan = project(directory) / "trial_2"
+        shutil.copytree(project(directory) / "trial_1", orphan)
+        content = json.loads((orphan / "trial.json").read_text())
+        (orphan / "trial.json").write_text(json.dumps({**content, "trial_id": "2", "status": "RUNNING"}))
+        again = search(tuner(directory, oracle=random_search(4)))
+        assert [trial.status for trial in again.oracle.trials.values()] == ["COMPLETED"] * 4
+
+    @pytest.mark.parametrize("trial_id", ["../../outside", "/tmp/outside", "0/../../x"])
+    def test_hostile_trial_leads_nowhere(self, directory, trial_id):
+        path = project(directory) / "trial_1" / "trial.json"
+        for change in ({"trial_id": trial_id}, {"hyperparameters": {"space": [], "values": {"tuner/trial_id": trial_id}}}):
+            path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+            before = sorted(os.listdir(directory))
+            with pytest.raises((ValueError, RuntimeError)):
+                search(tuner(directory))
+            assert sorted(os.listdir(directory)) == before
+
+    def test_interrupted_write_leaves_the_old_file(self, directory, monkeypatch):
+        path = project(directory) / "oracle.json"
+        before = path.read_text()
+        again = tuner(directory)
+        monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError("no room")))
+        with pytest.raises(OSError, match="no room"):
+            again.save()
+        assert path.read_text() == before
+
+
+def a_state():
+    losses = [1.0, math.nan, math.inf, -2.5]
+    sweep = lrtuner.Sweep(
+        "learning-rate sweep",
+        kt.HyperParameters(),
+        curve=lrtuner.LRCurve(np.geomspace(1e-6, 1.0, 4), np.array(losses)),
+        lr_range=lrtuner.LRRange(1e-3, 1e-1),
+        declared=(1e-6, 10.0),
+        outcome="narrowed",
+    )
+    return {"decided": True, "settings": {}, "declaration": None, "narrowed_to": None, "sweeps": [sweep.to_config()]}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("state") / "lr_range.json"
+
+
+class TestStateFile:
+    def test_round_trip(self, path):
+        path.write_text(encode_state(a_state()))
+        assert decode_state(path) == a_state()
+        sweep = lrtuner.Sweep.from_config(decode_state(path)["sweeps"][0])
+        assert sweep.to_config() == a_state()["sweeps"][0]
+        assert sweep.lr_range == lrtuner.LRRange(1e-3, 1e-1)
+
+    @given(st.data())
+    def test_truncated(self, path, data):
+        content = encode_state(a_state()).encode()
+        path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+        with pytest.raises(ValueError, match=r"lr_range\.json' is damaged"):
+            decode_state(path)
+
+    @given(st.data())
+    def test_flipped(self, path, data):
+        content = bytearray(encode_state(a_state()).encode())
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        try:
+            assert decode_state(path) == a_state()
+        except ValueError as error:
+            assert "lr_range.json' " in str(error)
+
+    @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["version", "checksum", "state", "sweeps"]), inner)))
+    def test_any_json(self, path, content):
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"lr_range\.json' is damaged"):
+            decode_state(path)
+
+
+def interrupted(directory, moments, limit):
+    """Run searches that are killed at these moments and begun again; check each."""
+    options = json.dumps({"directory": str(directory), "moments": moments})
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), options], env=environment, capture_output=True, text=True, timeout=limit
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(lines) == len(moments) + 1, done.stderr
+    reference, *runs = lines
+    assert reference["events"] == ["sweep", "trial", "trial"]
+    for run in runs:
+        killed, again = run["killed"], run["again"]
+        assert again["code"] == 0, (run, done.stderr)
+        for key in ("lr_range", "batches", "rates", "statuses"):
+            assert again[key] == reference[key], (key, run)
+        assert set(again["files"]) == set(reference["files"]), run
+        # One thing at most was under way.
+        assert len(again["events"]) <= len(reference["events"]) + 1, run
+        if run["kept"]:
+            assert again["events"].count("sweep") == 1, run
+        yield killed["code"]
+
+
+def test_killed_at_chosen_writes(tmp_path):
+    """Before any state, while the sweep's is written, before the tuner's, and in a trial's beginning and end."""
+    assert list(interrupted(tmp_path, [1, 8, 14, 20], 300)) == [-signal.SIGKILL] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("HYPOTHESIS_PROFILE" not in os.environ, reason="takes 10 minutes: HYPOTHESIS_PROFILE=benchmark")
+def test_killed_at_fifty_random_moments(tmp_path):
+    generator = random.Random(time.time_ns())
+    moments = [generator.random() for _ in range(30)] + generator.sample(range(1, 42), 20)
+    codes = list(interrupted(tmp_path, moments, 3600))
+    assert codes.count(-signal.SIGKILL) >= 30
+
+
+def test_ctrl_c_in_a_sweep(tmp_path):
+    calls = []
+
+    def loss(y_true, y_pred):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return keras.losses.mean_squared_error(y_true, y_pred)
+
+    def build(hp):
+        model = build_model(hp)
+        model.compile(model.optimizer, loss=loss, run_eagerly=True)
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tuner(tmp_path, build))
+    assert not (project(tmp_path) / "lr_range.json").exists()
+    assert_narrowed(search(tuner(tmp_path, build)))
