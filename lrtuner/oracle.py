@@ -466,9 +466,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if type(oracle).save is not kt.Oracle.save or not self._is_local():
             type(oracle).save(oracle)
         else:
-            write_atomically(Path(oracle._get_oracle_fname()), json.dumps(oracle.get_state()))
+            write_atomically(oracle._get_oracle_fname(), json.dumps(oracle.get_state()))
         # A worker that starts late with overwrite=True deletes what the chief has written.
-        if self._decided and (self._unsaved or not self._state_path().exists()):
+        if self._decided and (self._unsaved or not os.path.exists(self._path(STATE_FILE))):
             self._save_sweeps()
 
     def _save_trial(self, trial: Any) -> None:
@@ -476,7 +476,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if type(oracle)._save_trial is not kt.Oracle._save_trial or not self._is_local():
             type(oracle)._save_trial(oracle, trial)
         else:
-            path = Path(oracle._get_trial_dir(trial.trial_id), "trial.json")
+            path = os.path.join(oracle._get_trial_dir(trial.trial_id), "trial.json")
             write_atomically(path, json.dumps(trial.get_state()))
 
     def reload(self) -> None:
@@ -541,8 +541,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _is_local(self) -> bool:
         return "://" not in str(self.oracle._directory)
 
-    def _state_path(self) -> Path:
-        return Path(self.oracle._project_dir, STATE_FILE)
+    def _path(self, name: str) -> str:
+        # Not by way of `_project_dir`, which makes the directory each time: this is looked at in every call.
+        return os.path.join(str(self.oracle._directory), self.oracle._project_name, name)
 
     def _save_sweeps(self) -> None:
         state = {
@@ -552,7 +553,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             "narrowed_to": self._narrowed_to,
             "sweeps": [sweep.to_config() for sweep in self._sweeps],
         }
-        write_atomically(self._state_path(), encode_state(state), durable=True)
+        write_atomically(self._path(STATE_FILE), encode_state(state), durable=True)
         self._unsaved = False
 
     def _described_settings(self) -> dict[str, Any]:
@@ -571,8 +572,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if self._restored:
             return
         self._restored = True
-        path = self._state_path()
-        if not path.exists():
+        path = self._path(STATE_FILE)
+        if not os.path.exists(path):
             return
         state = decode_state(path)
         self._sweeps = [Sweep.from_config(config) for config in state["sweeps"]]
@@ -581,6 +582,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._unsaved = False
         if not self._decided:
             return
+        if self._sweeps and not os.path.exists(self._path(PICTURE_FILE)):
+            self._save_picture()
         settings = self._described_settings()
         changed = [
             f"{key}={state['settings'].get(key)!r}"
@@ -827,14 +830,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _save_picture(self) -> str:
         from lrtuner.plot import plot_sweeps, save_picture
 
-        path = Path(self.oracle._project_dir, PICTURE_FILE)
+        path = self._path(PICTURE_FILE)
         try:
             save_picture(path, lambda ax: plot_sweeps(self._sweeps, ax=ax))
         except Exception as error:
             # Whatever keeps matplotlib from drawing, the search needs no picture.
             warnings.warn(f"The sweep's picture could not be drawn: {error!r}", stacklevel=5)
             return "none"
-        return str(path)
+        return path
 
 
 _NO_RUNNER = (
@@ -921,7 +924,7 @@ def _checksum(state: Any) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def decode_state(path: Path) -> dict[str, Any]:
+def decode_state(path: str) -> dict[str, Any]:
     """Reads a state file.
 
     Args:
@@ -934,7 +937,7 @@ def decode_state(path: Path) -> dict[str, Any]:
         ValueError: Where the file is of a newer version, or is not as it was written.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(Path(path).read_bytes())
         version = content["version"]
         if isinstance(version, int) and version > STATE_VERSION and isinstance(content["checksum"], str):
             raise _NewerVersionError
@@ -945,12 +948,12 @@ def decode_state(path: Path) -> dict[str, Any]:
             Sweep.from_config(sweep)
     except _NewerVersionError:
         raise ValueError(
-            f"The state file {str(path)!r} was written by a newer version of lrtuner: install that one, or begin "
+            f"The state file {path!r} was written by a newer version of lrtuner: install that one, or begin "
             "afresh with overwrite=True or a new project_name."
         ) from None
     except (ValueError, TypeError, KeyError, LookupError, RecursionError) as error:
         raise ValueError(
-            f"The state file {str(path)!r} is damaged ({error}). Put it back from a copy, or begin afresh with "
+            f"The state file {path!r} is damaged ({error}). Put it back from a copy, or begin afresh with "
             "overwrite=True or a new project_name."
         ) from error
     return state  # type: ignore[no-any-return]
@@ -960,7 +963,7 @@ class _NewerVersionError(Exception):
     pass
 
 
-def write_atomically(path: Path, content: str, *, durable: bool = False) -> None:
+def write_atomically(path: str, content: str, *, durable: bool = False) -> None:
     """Writes a file so that the end of the process leaves the old or the new one, never a half.
 
     Args:
@@ -970,9 +973,11 @@ def write_atomically(path: Path, content: str, *, durable: bool = False) -> None
     """
     # One name for all: what a crash has left is overwritten by the next run.
     temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(content)
+    data = content.encode()
+    # Unbuffered, since an oracle's state is written several times a trial.
+    with open(temporary, "wb", buffering=0) as file:
+        if file.write(data) != len(data):
+            raise OSError(f"No room to write {temporary!r}: free some and run again.")
         if durable:
-            file.flush()
             os.fsync(file.fileno())
     os.replace(temporary, path)

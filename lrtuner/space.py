@@ -267,7 +267,7 @@ def _entry(hyperparameters: keras_tuner.HyperParameters, name: str) -> Any:
         raise LearningRateNotFoundError(f"There is no hyperparameter named {name!r}. {_listed(names)}")
     if len(entries) > 1:
         raise LearningRateError(
-            f"The hyperparameter {name!r} is registered {len(entries)} times, under different conditions. "
+            f"The hyperparameter {name!r} is registered {len(entries)} times, under different conditions, "
             "which KerasTuner itself can't search. Give each branch a name of its own, or declare it once, "
             "outside of the conditions."
         )

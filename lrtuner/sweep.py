@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import math
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +24,8 @@ MIN_DEFAULT_STEPS = 100
 MAX_DEFAULT_STEPS = 300
 # Below ten batches no rule can tell a descent from noise.
 MIN_STEPS = 10
-# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over.
+# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over, and looks as often
+# whether the weights are still finite: a relu hides weights that are NaN, for TensorFlow's makes zeros of them.
 _STEPS_PER_CALL = 5
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
@@ -98,7 +101,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 
     The rates rise from batch to batch on a geometric ramp, `min_lr * (max_lr / min_lr) ** (i / (steps - 1))`
     for batch `i`. The recorded loss is that of the batch alone, before its update: never Keras' running mean
-    over the epoch. The sweep stops the fit when the ramp is through or the loss has blown up. Then, unless
+    over the epoch. A batch that leaves weights which are not finite counts as a loss of NaN. The sweep stops the
+    fit when the ramp is through or the loss has blown up. Then, unless
     `restore=False`, the model is what it was before: weights, optimizer state, learning rate and metrics.
 
     ```python
@@ -116,7 +120,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 and at most
             300, and no more than the fit runs.
         restore: Boolean, whether to give the model back as it was before the sweep.
-        verbose: 0 for silence, anything else for a progress bar.
+        verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line without a bar.
 
     Attributes:
         curve: The `LRCurve` of the sweep, with shape `(batches,)`; `None` before the first fit.
@@ -156,6 +160,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self._losses: list[float] = []
         self._batches_before_epoch = -1
         self._blow_up = BlowUpDetector()
+        self._checked = 0
         self._finished = False
         self.curve = None
         if self.restore:
@@ -164,7 +169,9 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self._recorder = recorder(self.model, ramp)
         self._progress = None
         if self.verbose != 0:
-            print("Learning-rate sweep")
+            print(f"Learning-rate sweep of at most {len(ramp)} batches")
+        # As in Keras, 2 is for logs: no bar.
+        if self.verbose not in (0, 2):
             self._progress = keras.utils.Progbar(
                 len(ramp), stateful_metrics=["learning_rate", "loss"], unit_name="batch"
             )
@@ -215,6 +222,11 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             if self._blow_up.update(loss) or len(self._losses) == len(self._ramp):
                 self._finish()
                 break
+        if len(self._losses) - self._checked >= _STEPS_PER_CALL or self._finished:
+            self._checked = len(self._losses)
+            if not self._recorder.has_finite_weights():
+                self._losses[-1] = math.nan
+                self._finish()
         if self._progress is not None and self._losses:
             last = len(self._losses)
             self._progress.update(
@@ -278,6 +290,12 @@ class _SweptStep:
             model.get_metrics_result = lambda: {"loss": tracker.result()}
             model.compute_metrics = lambda *_args, **_kwargs: model.get_metrics_result()
 
+    def has_finite_weights(self) -> bool:
+        """Whether none of the trained weights is NaN or infinite."""
+        # A sum is finite where all of its terms are, but for overflows that no good rate comes near.
+        sums = [keras.ops.sum(variable) for variable in self.model.trainable_variables]
+        return bool(np.isfinite([float(keras.ops.convert_to_numpy(one)) for one in sums]).all())
+
     def release(self) -> None:
         if self._plain:
             del self.model.compute_metrics, self.model.get_metrics_result
@@ -316,6 +334,10 @@ class _StepwiseRecorder:
         del position
         return [float(_loss_in(logs))]
 
+    def has_finite_weights(self) -> bool:
+        self._sync_state()
+        return self._step.has_finite_weights()
+
     def release(self) -> None:
         self._sync_state()
         self._step.release()
@@ -331,6 +353,12 @@ class _CompiledRecorder:
         plain_step = model.train_step
         rates = tf.constant(ramp, dtype=step.rate.dtype)
         numbers = tf.range(len(ramp))
+        # One compiled call is cheaper than one call a weight.
+        self._finite = tf.function(
+            lambda: tf.reduce_all(
+                [tf.math.is_finite(tf.reduce_sum(variable)) for variable in model.trainable_variables]
+            )
+        )
         self._position = position = tf.Variable(0, dtype=numbers.dtype)
         self._recorded = recorded = tf.Variable(tf.zeros(len(ramp)))
 
@@ -364,6 +392,9 @@ class _CompiledRecorder:
         del logs
         recorded: list[float] = self._recorded.numpy()[position : int(self._position.numpy())].tolist()
         return recorded
+
+    def has_finite_weights(self) -> bool:
+        return bool(self._finite())
 
     def release(self) -> None:
         del self._step.model.train_step
@@ -452,6 +483,11 @@ def _check_trainable(model: Any, x: Any) -> None:
             f"The model {model.name!r} is not compiled, so it has no learning rate to sweep: "
             "call model.compile(optimizer=..., loss=...) before it is returned or swept."
         )
+    if model.built and not model.trainable_variables:
+        raise UnusableModelError(
+            f"The model {model.name!r} has no trainable weights, so no learning rate changes anything: unfreeze "
+            "or add a layer."
+        )
     if x is None:
         raise UnusableModelError("No training data: pass x (and y), as to model.fit.")
     try:
@@ -516,7 +552,10 @@ def sweep_in_training(
         # A validation_split still decides which rows are trained on; its validation never runs.
         arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[finder], validation_freq=_ENDLESS + 1)
         model.steps_per_execution = _STEPS_PER_CALL if _CompiledRecorder.serves(model) else 1
-        plain_fit(**arguments)
+        with warnings.catch_warnings():
+            # Data of unknown length is cycled on purpose.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            plain_fit(**arguments)
         raise _SweepFinished
 
     before = {name: getattr(model, name, None) for name in ("steps_per_execution", "train_function")}
@@ -612,7 +651,7 @@ def find_lr(
         max_lr: Float, the last learning rate.
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 (small data is
             cycled) and at most 300.
-        verbose: 0 for silence, anything else for a progress bar.
+        verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line without a bar.
         sample_weight: As for `model.fit`.
         class_weight: As for `model.fit`.
         shuffle: As for `model.fit`.

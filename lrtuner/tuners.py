@@ -211,7 +211,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             super().save()
         else:
             # KerasTuner writes in place, and a crash meanwhile leaves a file that it can't read.
-            write_atomically(Path(self._get_tuner_fname()), json.dumps(self.get_state()))
+            write_atomically(self._get_tuner_fname(), json.dumps(self.get_state()))
 
     def reload(self) -> None:
         """Loads the oracle and the tuner from the project directory.
@@ -227,7 +227,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
                 "the search goes on.",
                 stacklevel=3,
             )
-            write_atomically(Path(path), "{}")
+            write_atomically(path, "{}")
         super().reload()
         if self.hypermodel is None or self._is_worker():
             return

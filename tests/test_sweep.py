@@ -154,6 +154,15 @@ def test_nan_ends_the_sweep_at_once():
         lrtuner.suggest_range(curve)
 
 
+def test_nan_that_a_relu_hides_is_found():
+    x = np.copy(X)
+    x[40] = np.nan
+    curve = sweep(classifier(), x, LABELS, steps=100)
+    assert len(curve) <= 10
+    assert np.isnan(curve.losses[-1])
+    assert np.isfinite(curve.losses[:-1]).all()
+
+
 # --- The budget ---------------------------------------------------------------------------------------------
 
 
@@ -506,8 +515,7 @@ def test_endless_generator_is_read_no_further_than_needed():
 
 def test_one_shot_source_that_runs_dry_ends_the_sweep():
     model = linear()
-    with pytest.warns(UserWarning, match="ran out of data"):
-        curve = sweep(model, (Batches()[i] for i in range(5)), None, batch_size=None, steps=33)
+    curve = sweep(model, (Batches()[i] for i in range(5)), None, batch_size=None, steps=33)
     assert len(curve) == 5
 
 
@@ -580,6 +588,14 @@ def test_model_that_is_not_compiled():
         sweep(model)
 
 
+def test_model_without_trainable_weights():
+    model = linear()
+    model.trainable = False
+    model.compile("sgd", "mse")
+    with pytest.raises(UnusableModelError, match="no trainable weights"):
+        sweep(model)
+
+
 def test_something_that_is_no_model():
     with pytest.raises(TypeError, match="Keras model"):
         sweep("model")
@@ -600,5 +616,7 @@ def test_train_step_without_a_loss():
 def test_progress_bar_shows_and_is_silenced(capsys):
     sweep(linear(), verbose=1)
     assert "33/33" in capsys.readouterr().out
+    sweep(linear(), verbose=2)
+    assert capsys.readouterr().out == "Learning-rate sweep of at most 33 batches\n"
     sweep(linear(), verbose=0)
     assert capsys.readouterr().out == ""
