@@ -80,7 +80,7 @@ Rule = Callable[[LRCurve], "LRRange | tuple[float, float]"]
 def suggest_range(
     curve: LRCurve,
     *,
-    rule: str | Rule = "d90",
+    rule: str | Rule = "posterior",
     train_steps: int | None = None,
     optimizer: str | None = None,
     batch_size: int | None = None,
@@ -89,7 +89,8 @@ def suggest_range(
 
     Args:
         curve: The losses of an exponential sweep over a few decades of learning rates.
-        rule: `"d90"`, about one and a half decades around the rate at which the loss has nearly finished its
+        rule: `"posterior"`, `"d90"` weighed against the usual rate of the optimizer, where that is known;
+            `"d90"`, about one and a half decades around the rate at which the loss has nearly finished its
             descent; `"notebook"` or `"notebook_4x"`, from the steepest descent to a tenth of the minimum's
             rate; or any callable that takes the curve and returns an `LRRange` or a pair of rates.
         train_steps: Batches in one full training, if known.
@@ -98,7 +99,8 @@ def suggest_range(
 
     Returns:
         The range.  The named rules stay inside of the swept rates, return the same range for losses
-        `a * y + b` with `a > 0` (but for `"notebook_4x"`, which takes ratios), and move it with the rates.
+        `a * y + b` with `a > 0` (but for `"notebook_4x"`, which takes ratios), and move it with the rates
+        (but for `"posterior"` with a known optimizer).
 
     Raises:
         NoRangeError: The curve holds no evidence of a good range; the message says why.
@@ -117,8 +119,12 @@ def suggest_range(
     if optimizer is not None and not isinstance(optimizer, str):
         raise ValueError(f"optimizer must be a Keras class name such as 'Adam' or None, got {optimizer!r}.")
     if isinstance(rule, str):
-        if rule not in RULES:
-            raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}.")
+        if rule not in {"posterior", *RULES}:
+            raise ValueError(
+                f"rule must be one of {sorted({'posterior', *RULES})} or a callable, got {rule!r}."
+            )
+        if rule == "posterior":
+            return _posterior(curve, train_steps, optimizer, batch_size)
         return RULES[rule](curve)
     if not callable(rule):
         raise TypeError(f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}.")
@@ -170,6 +176,39 @@ CENTRE_BELOW_EDGE = 1.0
 LONG_DENSITY, SHORT_DENSITY = 25.0, 6.25
 WIDTH_LONG, WIDTH_SHORT = 1.4, 1.8
 CENTRE_BELOW_LONG, CENTRE_BELOW_SHORT = 0.3, 0.5
+# The constants from here on were chosen on 79 tasks, each left out in turn; all lie on plateaus.
+# What is known before the sweep, log10: ten times Keras' default, except for Adagrad (ten times its paper's
+# 0.01) and Lion (its paper advises a third to a tenth of AdamW's rate).
+PRIOR_CENTRES = {
+    "SGD": -1.0,
+    "Adagrad": -1.0,
+    "Adam": -2.0,
+    "AdamW": -2.0,
+    "Adamax": -2.0,
+    "Nadam": -2.0,
+    "RMSprop": -2.0,
+    "Adafactor": -2.0,
+    "Lion": -2.5,
+}
+# The batch size to which these refer.
+PRIOR_BATCH = 64
+# The best rate lies above the end of the descent by this power of the batches in a decade over so many.
+# A descent takes a certain sum of rates, on a ramp the rate times the batches in a decade: a power near 1.
+DENSITY_POWER, DESCENT_DENSITY = 0.85, 46.0
+# The law was not measured beyond these batches in a decade.
+DENSITY_LIMITS = (3.0, 80.0)
+# Weight of the prior against the curve.
+PRIOR_SHORT, PRIOR_LONG = 0.7, 0.35
+# In decades.  A prior further than this from the curve is wrong, and pulls no harder.
+DISAGREEMENT = 1.5
+# The range then reaches further on the curve's side, by a decade at most.
+REACH = 1.0
+# Batches of training to which all this refers, and decades that the best rate falls for ten times as many.
+TRAIN_STEPS, FALL_BY_STEPS = 250, 0.3
+# The fall was not measured beyond this.
+TRAIN_STEPS_LIMITS = (25, 25_000)
+# The best rate lies inside for 81% of sweeps of one short epoch, 85% of 100 and 88% of 300 batches.
+POSTERIOR_SHORT, POSTERIOR_LONG = 1.5, 1.3
 # Median of the absolute difference of two independent normal variables of standard deviation 1.
 MEDIAN_DIFFERENCE = 0.954
 # The variance of a median of k normal variables is pi / 2 / k.
@@ -178,8 +217,101 @@ MEDIAN_VARIANCE = math.pi / 2
 SLACK = 1e-9
 
 
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """What a curve shows, in log10 rates.
+
+    Attributes:
+        complete: Where the loss has nearly finished its descent, or None.
+        edge: Where the loss leaves the good rates upwards, or None.
+        density: Batches in a decade.
+        batches: Batches up to the blow-up.
+    """
+
+    complete: float | None
+    edge: float | None
+    density: float
+    batches: int
+
+    def between(self, short: float, long: float) -> float:
+        """Return a value between that for a short sweep and that for a long one."""
+        share = math.log(self.density / SHORT_DENSITY) / math.log(LONG_DENSITY / SHORT_DENSITY)
+        return short + min(max(share, 0.0), 1.0) * (long - short)
+
+
 def _d90(curve: LRCurve) -> LRRange:
-    """About one and a half decades around the rate at which the loss has nearly finished its descent.
+    """About one and a half decades around the rate at which the loss has nearly finished its descent."""
+    reading = _read(curve)
+    half = reading.between(WIDTH_SHORT, WIDTH_LONG) / 2
+    centre = _d90_centre(curve, reading)
+    return _swept(curve, reading, centre - half, centre + half)
+
+
+def _d90_centre(curve: LRCurve, reading: _Reading) -> float:
+    below = reading.between(CENTRE_BELOW_SHORT, CENTRE_BELOW_LONG)
+    if reading.complete is not None:
+        return reading.complete - below
+    if reading.edge is not None:
+        # Divergence is evidence too: the good rates end before it.
+        return reading.edge - CENTRE_BELOW_EDGE - below
+    raise NoRangeError(
+        f"The loss neither fell nor blew up by more than its noise over {reading.batches} batches from "
+        f"learning rate {curve.learning_rates[0]:.3g} to {curve.learning_rates[-1]:.3g}. Sweep over more "
+        "batches, over larger batches, or up to a higher learning rate."
+    )
+
+
+def _posterior(
+    curve: LRCurve, train_steps: int | None, optimizer: str | None, batch_size: int | None
+) -> LRRange:
+    """The curve weighed against the optimizer's usual rate.
+
+    Where data and loss have usual scales, that rate is as good as a sweep; elsewhere it is decades off.
+    Without an optimizer that has a usual rate, this is d90.
+    """
+    prior = PRIOR_CENTRES.get(optimizer or "")
+    if prior is None:
+        return _d90(curve)
+    # The gradients of a larger batch are less noisy: the square-root rule.
+    prior += 0.5 * math.log10((batch_size or PRIOR_BATCH) / PRIOR_BATCH)
+    reading = _read(curve)
+    if reading.complete is not None:
+        density = min(max(reading.density, DENSITY_LIMITS[0]), DENSITY_LIMITS[1])
+        centre = reading.complete + DENSITY_POWER * math.log10(density / DESCENT_DENSITY)
+    elif reading.edge is None and reading.density < SHORT_DENSITY:
+        # So few batches can hide a descent: they are no evidence against the prior.
+        centre = prior
+    else:
+        centre = _d90_centre(curve, reading)
+    gap = prior - centre
+    weight = reading.between(PRIOR_SHORT, PRIOR_LONG) if reading.complete is not None else PRIOR_SHORT
+    centre += weight * min(max(gap, -DISAGREEMENT), DISAGREEMENT)
+    steps = min(max(train_steps or TRAIN_STEPS, TRAIN_STEPS_LIMITS[0]), TRAIN_STEPS_LIMITS[1])
+    centre -= FALL_BY_STEPS * math.log10(steps / TRAIN_STEPS)
+    half = reading.between(POSTERIOR_SHORT, POSTERIOR_LONG) / 2
+    reach = min(max(abs(gap) - DISAGREEMENT, 0.0), REACH)
+    below, above = (reach, 0.0) if gap > 0 else (0.0, reach)
+    return _swept(curve, reading, centre - half - below, centre + half + above)
+
+
+def _swept(curve: LRCurve, reading: _Reading, low: float, high: float) -> LRRange:
+    """Return the range between two log10 rates, as far as it was swept without blowing up."""
+    first, last = float(curve.learning_rates[0]), float(curve.learning_rates[reading.batches - 1])
+    left, right = math.log10(first), math.log10(last)
+    # What was not swept is not suggested.  A range beyond all that was swept moves to the nearest part.
+    if high <= left:
+        low, high = left, left + high - low
+    elif low >= right:
+        low, high = right - (high - low), right
+    if low > left:
+        first = max(first, float(10.0**low))
+    if high < right:
+        last = min(last, float(10.0**high))
+    return LRRange(first, last)
+
+
+def _read(curve: LRCurve) -> _Reading:
+    """Read a curve.
 
     Losses are read on a linear scale whose zero is the start's loss and whose unit is the descent, so that
     shifting or scaling them changes nothing.
@@ -211,42 +343,24 @@ def _d90(curve: LRCurve) -> LRRange:
 
     edge, descended = _edge(x, smooth, deviation, settled)
     inside = settled if edge is None else settled[settled <= edge]
-    # From 0 for a short sweep to 1 for a long one.
     density = (n - 1) / (x[-1] - x[0])
-    length = min(max(math.log(density / SHORT_DENSITY) / math.log(LONG_DENSITY / SHORT_DENSITY), 0.0), 1.0)
-    below = CENTRE_BELOW_SHORT + length * (CENTRE_BELOW_LONG - CENTRE_BELOW_SHORT)
     if descended:
         # The first such rate, not the last: losses that jump up and return had their descent before.
         lowest = float(smooth[inside].min())
-        centre = x[inside[np.argmax(smooth[inside] <= DESCENT_SHARE * lowest)]] - below
-    else:
-        if edge is None:
-            edge = _spike(heights, noise, settled)
-        if edge is None and end is None:
-            raise NoRangeError(
-                f"The loss neither fell nor blew up by more than its noise over {n} batches from learning "
-                f"rate {curve.learning_rates[0]:.3g} to {curve.learning_rates[-1]:.3g}. Sweep over more "
-                "batches, over larger batches, or up to a higher learning rate."
-            )
-        # Divergence is evidence too: the good rates end before it.
-        centre = x[n - 1 if edge is None else edge] - CENTRE_BELOW_EDGE - below
-    half = (WIDTH_SHORT + length * (WIDTH_LONG - WIDTH_SHORT)) / 2
-    # What was not swept is not suggested.
-    low, high = float(curve.learning_rates[0]), float(curve.learning_rates[n - 1])
-    if centre - half > x[0]:
-        low = max(low, float(10.0 ** (centre - half)))
-    if centre + half < x[-1]:
-        high = min(high, float(10.0 ** (centre + half)))
-    return LRRange(low, high)
+        complete = float(x[inside[np.argmax(smooth[inside] <= DESCENT_SHARE * lowest)]])
+        return _Reading(complete, None if edge is None else float(x[edge]), density, n)
+    if edge is None:
+        edge = _spike(heights, noise, settled)
+    if edge is None and end is not None:
+        edge = n - 1
+    return _Reading(None, None if edge is None else float(x[edge]), density, n)
 
 
 def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray) -> None:
     """Raise NoRangeError where no rule could find a range."""
     n = len(losses)
     if n == len(curve) < MIN_POINTS:
-        raise NoRangeError(
-            f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50."
-        )
+        raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
     if n < MIN_POINTS:
         raise NoRangeError(
             f"The loss was {float(curve.losses[n])!r} at batch {n + 1}, which leaves too few batches to "
