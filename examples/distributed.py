@@ -1,13 +1,14 @@
 """One search on several machines, or here in several processes: one chief, any number of workers.
 
-The chief keeps the search and trains nothing. A worker runs the learning-rate sweep, the chief narrows the space,
-and then all workers train trials. Start each of these in a terminal of its own, in any order:
+The chief keeps the search and trains nothing. A worker runs the learning-rate sweep, the chief narrows the
+space, and then all workers train trials. Start each of these in a terminal of its own, in any order:
 
     python examples/distributed.py chief
     python examples/distributed.py worker0
     python examples/distributed.py worker1
 
-On several machines give the chief's address to all of them (`--chief 10.0.0.5:8000`) and a directory that they share.
+On several machines give the chief's address to all of them (`--chief 10.0.0.5:8000`) and a directory that
+they share.
 """
 
 import argparse
@@ -34,9 +35,13 @@ def build_model(hp):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="`chief`, or a name of its own for each worker")
-    parser.add_argument("--chief", default="127.0.0.1:8000", help="the chief's address (default: %(default)s)")
+    parser.add_argument(
+        "--chief", default="127.0.0.1:8000", help="the chief's address (default: %(default)s)"
+    )
     parser.add_argument("--directory", default="runs", help="shared by all processes (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=8, help="trials in the search (default: %(default)s)")
     options = parser.parse_args()
@@ -45,8 +50,9 @@ def main():
     os.environ["KERASTUNER_TUNER_ID"] = options.name
     os.environ["KERASTUNER_ORACLE_IP"], os.environ["KERASTUNER_ORACLE_PORT"] = options.chief.split(":")
 
-    import lrtuner
     from sklearn.datasets import load_digits
+
+    import lrtuner
 
     images, digits = load_digits(return_X_y=True)
     images = images / 16.0

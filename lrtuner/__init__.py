@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
     from lrtuner.oracle import LRRangeOracle, Sweep
     from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
-    from lrtuner.tuners import BayesianOptimization, GridSearch, Hyperband, LRRangeHyperModel, RandomSearch, Tuner
+    from lrtuner.tuners import (
+        BayesianOptimization,
+        GridSearch,
+        Hyperband,
+        LRRangeHyperModel,
+        RandomSearch,
+        Tuner,
+    )
 
 __all__ = [
     "BayesianOptimization",
@@ -38,7 +45,14 @@ _ROOMS = {
     "lr_range": ("LRRange", "NoRangeError", "suggest_range"),
     "oracle": ("LRRangeOracle", "Sweep"),
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
-    "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "LRRangeHyperModel", "RandomSearch", "Tuner"),
+    "tuners": (
+        "BayesianOptimization",
+        "GridSearch",
+        "Hyperband",
+        "LRRangeHyperModel",
+        "RandomSearch",
+        "Tuner",
+    ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

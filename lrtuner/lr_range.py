@@ -35,12 +35,81 @@ class NoRangeError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a range was read from, in figures; `str()` puts it into words.
+
+    Attributes:
+        batches: Batches of the sweep up to the blow-up.
+        density: Batches in a decade of learning rates.
+        noise: Standard deviation of one batch's loss where the sweep starts, in the losses' units.
+        descent: How far the smoothed loss fell, in the losses' units; 0 where that is within its noise.
+        descent_end: Learning rate at which the smoothed loss had nearly finished its descent, or None.
+        edge: Learning rate from which on the loss rose or blew up, or None.
+        usual: Learning rate that is usual for the optimizer and the batch size, or None where they are
+            unknown or were not used.
+    """
+
+    batches: int
+    density: float
+    noise: float
+    descent: float
+    descent_end: float | None
+    edge: float | None
+    usual: float | None = None
+
+    @property
+    def is_from_curve(self) -> bool:
+        """Whether the curve shows anything at all, rather than noise."""
+        return self.descent_end is not None or self.edge is not None
+
+    def __str__(self) -> str:
+        """Say how sure the range is, and why."""
+        if self.descent_end is not None:
+            times = f"{self.descent / self.noise:.2g} times" if self.noise > 0 else "far beyond"
+            words = (
+                f"The loss fell by {self.descent:.3g}, {times} the noise of one batch, and had nearly done "
+                f"so at {self.descent_end:.2g}"
+            )
+            words += f"; it rose from {self.edge:.2g} on." if self.edge is not None else "."
+        elif self.edge is not None:
+            words = f"The loss did not fall beyond its noise before it rose at {self.edge:.2g}."
+        else:
+            words = "The loss neither fell nor rose beyond its noise."
+        if self.usual is not None:
+            words += f" {self.usual:.2g} is usual for this optimizer and batch size."
+        return f"{words} {self.batches} batches, {self.density:.2g} in a decade."
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the evidence as a dict of strict JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Evidence:
+        """Rebuild the evidence that `to_config` described.
+
+        Raises:
+            ValueError: `config` is not what `to_config` returns.
+        """
+        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
+        numbers = {
+            key: None
+            if value is None and key in {"descent_end", "edge", "usual"}
+            else config_float(value, key)
+            for key, value in config.items()
+        }
+        return cls(**{**numbers, "batches": int(numbers["batches"] or 0)})  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
 class LRRange:
     """A range of learning rates worth searching.
+
+    Ranges are equal when their bounds are.
 
     Attributes:
         min_lr: Smallest learning rate.
         max_lr: Largest learning rate.
+        evidence: What it was read from, or None where the rule doesn't say.
 
     Raises:
         ValueError: The bounds are not finite numbers with 0 < min_lr < max_lr.
@@ -48,6 +117,7 @@ class LRRange:
 
     min_lr: float
     max_lr: float
+    evidence: Evidence | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         low, high = check_bounds(self.min_lr, self.max_lr)
@@ -59,9 +129,10 @@ class LRRange:
         """Width of the range: `log10(max_lr / min_lr)`."""
         return math.log10(self.max_lr) - math.log10(self.min_lr)
 
-    def to_config(self) -> dict[str, float]:
+    def to_config(self) -> dict[str, Any]:
         """Return the range as a dict of strict JSON."""
-        return {"min_lr": self.min_lr, "max_lr": self.max_lr}
+        evidence = None if self.evidence is None else self.evidence.to_config()
+        return {"min_lr": self.min_lr, "max_lr": self.max_lr, "evidence": evidence}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LRRange:
@@ -70,8 +141,13 @@ class LRRange:
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
-        check_keys(config, {"min_lr", "max_lr"}, cls.__name__)
-        return cls(config_float(config["min_lr"], "min_lr"), config_float(config["max_lr"], "max_lr"))
+        check_keys(config, {"min_lr", "max_lr", "evidence"}, cls.__name__)
+        evidence = config["evidence"]
+        return cls(
+            config_float(config["min_lr"], "min_lr"),
+            config_float(config["max_lr"], "max_lr"),
+            None if evidence is None else Evidence.from_config(evidence),
+        )
 
 
 Rule = Callable[[LRCurve], "LRRange | tuple[float, float]"]
@@ -226,12 +302,23 @@ class _Reading:
         edge: Where the loss leaves the good rates upwards, or None.
         density: Batches in a decade.
         batches: Batches up to the blow-up.
+        descent: How far the smoothed loss fell, 0 where not beyond its noise.
+        noise: Standard deviation of one batch's loss.
     """
 
     complete: float | None
     edge: float | None
     density: float
     batches: int
+    descent: float
+    noise: float
+
+    def evidence(self, usual: float | None = None) -> Evidence:
+        """Return the reading for the user: rates, not logarithms."""
+        complete, edge, usual = (
+            None if at is None else float(10.0**at) for at in (self.complete, self.edge, usual)
+        )
+        return Evidence(self.batches, self.density, self.noise, self.descent, complete, edge, usual)
 
     def between(self, short: float, long: float) -> float:
         """Return a value between that for a short sweep and that for a long one."""
@@ -244,7 +331,7 @@ def _d90(curve: LRCurve) -> LRRange:
     reading = _read(curve)
     half = reading.between(WIDTH_SHORT, WIDTH_LONG) / 2
     centre = _d90_centre(curve, reading)
-    return _swept(curve, reading, centre - half, centre + half)
+    return _swept(curve, reading, centre - half, centre + half, reading.evidence())
 
 
 def _d90_centre(curve: LRCurve, reading: _Reading) -> float:
@@ -291,10 +378,10 @@ def _posterior(
     half = reading.between(POSTERIOR_SHORT, POSTERIOR_LONG) / 2
     reach = min(max(abs(gap) - DISAGREEMENT, 0.0), REACH)
     below, above = (reach, 0.0) if gap > 0 else (0.0, reach)
-    return _swept(curve, reading, centre - half - below, centre + half + above)
+    return _swept(curve, reading, centre - half - below, centre + half + above, reading.evidence(prior))
 
 
-def _swept(curve: LRCurve, reading: _Reading, low: float, high: float) -> LRRange:
+def _swept(curve: LRCurve, reading: _Reading, low: float, high: float, evidence: Evidence) -> LRRange:
     """Return the range between two log10 rates, as far as it was swept without blowing up."""
     first, last = float(curve.learning_rates[0]), float(curve.learning_rates[reading.batches - 1])
     left, right = math.log10(first), math.log10(last)
@@ -307,7 +394,7 @@ def _swept(curve: LRCurve, reading: _Reading, low: float, high: float) -> LRRang
         first = max(first, float(10.0**low))
     if high < right:
         last = min(last, float(10.0**high))
-    return LRRange(first, last)
+    return LRRange(first, last, evidence)
 
 
 def _read(curve: LRCurve) -> _Reading:
@@ -321,7 +408,8 @@ def _read(curve: LRCurve) -> _Reading:
     _check_usable(curve, x, losses)
     n = len(x)
     # In units of the largest loss, nothing overflows.
-    losses = losses / np.abs(losses).max()
+    scale = float(np.abs(losses).max())
+    losses = losses / scale
     k = max(4, n // START_SHARE)
     start = float(np.median(losses[:k]))
     jump = float(np.median(np.abs(np.diff(losses[: max(k, n // 2) + 1])))) / MEDIAN_DIFFERENCE
@@ -343,17 +431,23 @@ def _read(curve: LRCurve) -> _Reading:
 
     edge, descended = _edge(x, smooth, deviation, settled)
     inside = settled if edge is None else settled[settled <= edge]
-    density = (n - 1) / (x[-1] - x[0])
+    density = float((n - 1) / (x[-1] - x[0]))
+    # Heights in the losses' own units, as far as floating point has them.
+    most = float(np.finfo(np.float64).max)
+    noise_of_losses = min(noise * unit * scale, most)
     if descended:
         # The first such rate, not the last: losses that jump up and return had their descent before.
         lowest = float(smooth[inside].min())
         complete = float(x[inside[np.argmax(smooth[inside] <= DESCENT_SHARE * lowest)]])
-        return _Reading(complete, None if edge is None else float(x[edge]), density, n)
+        descent = min(-lowest * unit * scale, most)
+        return _Reading(
+            complete, None if edge is None else float(x[edge]), density, n, descent, noise_of_losses
+        )
     if edge is None:
         edge = _spike(heights, noise, settled)
     if edge is None and end is not None:
         edge = n - 1
-    return _Reading(None, None if edge is None else float(x[edge]), density, n)
+    return _Reading(None, None if edge is None else float(x[edge]), density, n, 0.0, noise_of_losses)
 
 
 def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray) -> None:

@@ -34,8 +34,8 @@ from lrtuner.space import (
 )
 from lrtuner.sweep import SweepReport, check_settings
 
-# Reserved keys among a sweep's hyperparameter values, the one field that every transport of KerasTuner carries.
-# They mark a trial as a sweep, with the sweep's settings as JSON ...
+# Reserved keys among a sweep's hyperparameter values, the one field that every transport of KerasTuner
+# carries. They mark a trial as a sweep, with the sweep's settings as JSON ...
 SETTINGS_KEY = "lrtuner/sweep"
 # ... bring back what it recorded, as JSON, or why it recorded nothing ...
 REPORT_KEY = "lrtuner/report"
@@ -70,7 +70,7 @@ runners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 @dataclasses.dataclass
 class Sweep:
-    """One learning-rate sweep of a search, finished or under way.
+    """One learning-rate sweep of a search.
 
     Attributes:
         name: What sets this sweep apart from the others.
@@ -78,7 +78,8 @@ class Sweep:
         curve: The recorded `LRCurve`, or `None` where nothing was recorded.
         lr_range: The `LRRange` read off the curve, or `None` where there is none.
         reason: Why there is no range or why it was not used, in words; `None` where all went well.
-        declared: The learning-rate space that the user declared, as (lowest, highest); `None` before it is known.
+        declared: The learning-rate space that the user declared, as (lowest, highest); `None` before it is
+            known.
         outcome: What the search does now, in words.
     """
 
@@ -120,11 +121,12 @@ class Sweep:
 class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     """Narrows the learning-rate space with one sweep, then hands off to another oracle.
 
-    The first trial that a tuner gets is a sweep: at most about an epoch of training in which the learning rate
-    rises from `min_lr` to `max_lr`. The good range is read off its loss curve, the learning-rate hyperparameter is
-    narrowed to it inside the bounds that the user declared, and from then on every call goes to the wrapped
-    oracle, which never hears of the sweep: its trials, their numbers, its seeds and `max_trials` are its own. Where a
-    sweep fails or shows no range, the declared space stays as it is and a warning says why.
+    The first trial that a tuner gets is a sweep: at most about an epoch of training in which the learning
+    rate rises from `min_lr` to `max_lr`. The good range is read off its loss curve, the learning-rate
+    hyperparameter is narrowed to it inside the bounds that the user declared, and from then on every call
+    goes to the wrapped oracle, which never hears of the sweep: its trials, their numbers, its seeds and
+    `max_trials` are its own. Where a sweep fails or shows no range, the declared space stays as it is and a
+    warning says why.
 
     ```python
     tuner = lrtuner.Tuner(
@@ -133,21 +135,21 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     )
     ```
 
-    Attributes and methods that are not listed here are the wrapped oracle's, `trials` and `get_best_trials` among
-    them.
+    Attributes and methods that are not listed here are the wrapped oracle's, `trials` and `get_best_trials`
+    among them.
 
     Args:
-        oracle: The `keras_tuner.Oracle` that runs the search. Without one, `objective`, `max_trials`, `seed` and
-            the other arguments of `keras_tuner.oracles.RandomSearchOracle` make one.
-        learning_rate: String, the learning-rate hyperparameter's name. By default it is found: `learning_rate`,
-            `lr`, or a name that ends so.
+        oracle: The `keras_tuner.Oracle` that runs the search. Without one, `objective`, `max_trials`, `seed`
+            and the other arguments of `keras_tuner.oracles.RandomSearchOracle` make one.
+        learning_rate: String, the learning-rate hyperparameter's name. By default it is found:
+            `learning_rate`, `lr`, or a name that ends so.
         min_lr: Float, the first rate of the sweep.
         max_lr: Float, the last rate of the sweep.
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 (small data is
             cycled) and at most 300.
         rule: How the range is read off the curve, see `suggest_range`.
-        lease: Float, seconds that a worker of a distributed search has for a sweep. Then the sweep is given to
-            another worker, and whichever ends it first counts.
+        lease: Float, seconds that a worker of a distributed search has for a sweep. Then the sweep is given
+            to another worker, and whichever ends it first counts.
         **kwargs: Arguments of the `RandomSearchOracle` where `oracle` is left out.
 
     Attributes:
@@ -207,8 +209,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             oracle = kt.oracles.RandomSearchOracle(**kwargs)
         elif not isinstance(oracle, kt.Oracle):
             raise TypeError(
-                f"Expected a keras_tuner.Oracle to hand off to, received {oracle!r} of type {type(oracle).__name__}. "
-                "For a random search write LRRangeOracle(objective=..., max_trials=...)."
+                f"Expected a keras_tuner.Oracle to hand off to, received {oracle!r} of type "
+                f"{type(oracle).__name__}. For a random search write LRRangeOracle(objective=..., "
+                "max_trials=...)."
             )
         elif kwargs:
             raise TypeError(
@@ -248,8 +251,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._waiting = {}
         self._fatal = None
         self._fatal_since = math.inf
-        # The wrapped oracle saves itself from inside of its own calls. Those come here, where a crash leaves no
-        # file half written.
+        # The wrapped oracle saves itself from inside of its own calls. Those come here, where a crash leaves
+        # no file half written.
         oracle.save = self.save
         oracle._save_trial = self._save_trial
 
@@ -344,14 +347,15 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             tuner_id: String, who asks.
 
         Returns:
-            A `Trial`. While another tuner runs the sweep its status is "IDLE", which makes the tuner ask again.
+            A `Trial`. While another tuner runs the sweep its status is "IDLE", which makes the tuner ask
+            again.
         """
         trial = None
         if not self._decided and self._fatal is None:
             trial = self._guarded(self._sweep_or_wait, tuner_id)
             if trial is not None and trial.status == "IDLE":
-                # Whoever waits asks again at once, and a chief serves one at a time: answer slowly, but so that
-                # all who wait together keep nobody else from being served for longer than one pause.
+                # Whoever waits asks again at once, and a chief serves one at a time: answer slowly, but so
+                # that all who wait together keep nobody else from being served for longer than one pause.
                 time.sleep(_IDLE_PAUSE / max(len(self._waiting), 1))
             if trial is not None:
                 return trial
@@ -416,8 +420,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """The tuners at work, those that wait for the sweep included.
 
         Raises:
-            RuntimeError: Where an error has ended the search. A chief asks here whether it may shut its server
-                down, and ends with the error instead once the other workers had the time to hear of it.
+            RuntimeError: Where an error has ended the search. A chief asks here whether it may shut its
+                server down, and ends with the error instead once the other workers had the time to hear of
+                it.
         """
         if self._fatal is not None:
             time.sleep(max(self._fatal_since + _FAREWELL - time.monotonic(), 0.0))
@@ -463,13 +468,15 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def save(self) -> None:
         """Saves the wrapped oracle and, where they have changed, the sweeps in the project directory."""
         oracle = self.oracle
+        path = oracle._get_oracle_fname()
+        # The sweeps first: a space that was narrowed by a sweep that nobody knows would be swept again. A
+        # worker that starts late with overwrite=True deletes what the chief has written, so it is looked for.
+        if self._decided and (self._unsaved or not os.path.exists(self._path(STATE_FILE))):
+            self._save_sweeps()
         if type(oracle).save is not kt.Oracle.save or not self._is_local():
             type(oracle).save(oracle)
         else:
-            write_atomically(oracle._get_oracle_fname(), json.dumps(oracle.get_state()))
-        # A worker that starts late with overwrite=True deletes what the chief has written.
-        if self._decided and (self._unsaved or not os.path.exists(self._path(STATE_FILE))):
-            self._save_sweeps()
+            write_atomically(path, json.dumps(oracle.get_state()))
 
     def _save_trial(self, trial: Any) -> None:
         oracle = self.oracle
@@ -483,8 +490,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """Loads the wrapped oracle and the sweeps from the project directory.
 
         Raises:
-            ValueError: Where a file in it is damaged or of a newer version, or the tuner runs no sweep and one
-                is due.
+            ValueError: Where a file in it is damaged or of a newer version, or the tuner runs no sweep and
+                one is due.
         """
         try:
             self.oracle.reload()
@@ -493,16 +500,23 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             if not damaged:
                 raise
             raise ValueError(
-                f"KerasTuner's files {damaged} are damaged, as after a crash while they were written. Nothing was "
-                "changed. Put them back from a copy to go on. Or begin the search again and keep the finished "
-                f"sweep: leave {STATE_FILE} and delete everything else in {self.oracle._project_dir!r}. Or begin "
-                "afresh: overwrite=True."
+                f"KerasTuner's files {damaged} are damaged, as after a crash while they were written. "
+                "Nothing was changed. Put them back from a copy to go on. Or begin the search again and keep "
+                f"the finished sweep: leave {STATE_FILE} and delete everything else in "
+                f"{self.oracle._project_dir!r}. Or begin afresh: overwrite=True."
             ) from error
         self._check_trials()
         self.restore()
+        if isinstance(self.oracle, kt.oracles.GridSearchOracle) and self.oracle.trials:
+            warnings.warn(
+                "KerasTuner's GridSearch keeps no note of where it was, so it can't go on with a grid that "
+                "was begun. Its trials can be looked at; to search choose a new project_name, or "
+                "overwrite=True.",
+                stacklevel=3,
+            )
         if not self._decided and not self.oracle.trials and not self._has_runner:
-            # A tuner that reloads doesn't collect its space, so it can't be told whether it runs sweeps: but where
-            # nothing in this process does, it doesn't.
+            # A tuner that reloads doesn't collect its space, so it can't be told whether it runs sweeps: but
+            # where nothing in this process does, it doesn't.
             if not runners:
                 raise ValueError(_NO_RUNNER)
             self._has_runner = True
@@ -522,8 +536,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             for name in (trial_id, trial.hyperparameters.values.get("tuner/trial_id", trial_id)):
                 if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
                     raise ValueError(
-                        f"A trial in {oracle._project_dir!r} has the id {name!r}, which is no id of KerasTuner's: its "
-                        "trial.json was changed. Put it back from a copy, or begin afresh with overwrite=True."
+                        f"A trial in {oracle._project_dir!r} has the id {name!r}, which is no id of "
+                        "KerasTuner's: its trial.json was changed. Put it back from a copy, or begin afresh "
+                        "with overwrite=True."
                     )
             # Its file was written but not the oracle's: the oracle will propose it again, under its number.
             if trial_id not in begun:
@@ -592,8 +607,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         ]
         if changed and self._sweeps:
             warnings.warn(
-                f"The sweep of this project was run with {', '.join(changed)}, other than now. It holds, and is not "
-                "repeated. For a new one choose a new project_name, or overwrite=True.",
+                f"The sweep of this project was run with {', '.join(changed)}, other than now. It holds, and "
+                "is not repeated. For a new one choose a new project_name, or overwrite=True.",
                 stacklevel=3,
             )
         if self.lr_range is not None and not self.oracle.trials and not self.oracle.start_order:
@@ -628,8 +643,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         else:
             held = "The sweep holds: the new declaration is narrowed to its range."
         warnings.warn(
-            f"The learning rate was declared as {_worded(before)} when the sweep of this project was run, and now "
-            f"as {_worded(now)}. {held} For a new sweep choose a new project_name, or overwrite=True.",
+            f"The learning rate was declared as {_worded(before)} when the sweep of this project was run, "
+            f"and now as {_worded(now)}. {held} For a new sweep choose a new project_name, or "
+            "overwrite=True.",
             stacklevel=4,
         )
 
@@ -651,7 +667,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                     kt.HyperParameters(), trial_id=_SWEEP_PREFIX + "_wait", status="IDLE"
                 )
             if self._worker is not None:
-                print(f"The learning-rate sweep was not ended by {self._worker!r} in {self.lease:g} s.")
+                if self.verbose:
+                    print(f"{self._worker!r} did not end the learning-rate sweep in {self.lease:g} s.")
                 if self._worker != tuner_id:
                     self._waiting.pop(self._worker, None)
                 if self._begun >= _MOST_LEASES:
@@ -688,7 +705,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._due = hyperparameters
 
     def _sweep_hyperparameters(self) -> tuple[kt.HyperParameters, str | None]:
-        """Returns the values to sweep at and the learning rate's name, which `HyperModel.fit` may yet declare."""
+        """Returns the values to sweep at and the learning rate's name, or None where `fit` may declare it."""
         space = self.oracle.hyperparameters.space
         try:
             name = find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
@@ -735,7 +752,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 and trial.status == "INVALID"
                 and self._ended <= self.oracle.max_retries_per_trial
             ):
-                print(f"The learning-rate sweep failed and is run again: {error}")
+                if self.verbose:
+                    print(f"The learning-rate sweep failed and is run again: {error}")
                 return
             sweep = self._new_sweep(trial.hyperparameters)
             # What the training code declared first is part of the search from here on.
@@ -809,7 +827,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         picture = self._save_picture()
         if narrowing is None:
             warnings.warn(
-                f"The learning-rate sweep found no range, so the search goes on in the declared space: {reason}",
+                "The learning-rate sweep found no range, so the search goes on in the declared space: "
+                f"{reason}",
                 stacklevel=4,
             )
             return
@@ -818,8 +837,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if self.verbose:
             assert sweep.curve is not None
             print(
-                f"Learning-rate sweep of {len(sweep.curve)} batches: {name} declared as {_bounds(narrowing.declared)}, "
-                f"narrowed to {_bounds(narrowing.narrowed)}. Picture: {picture}"
+                f"Learning-rate sweep of {len(sweep.curve)} batches: {name} declared as "
+                f"{_bounds(narrowing.declared)}, narrowed to {_bounds(narrowing.narrowed)}. Picture: "
+                f"{picture}"
             )
 
     def _remove_leftovers(self) -> None:
@@ -841,9 +861,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
 
 _NO_RUNNER = (
-    "This tuner does not run the learning-rate sweep that LRRangeOracle asks for. Either use lrtuner.Tuner (or "
-    "lrtuner.RandomSearch, BayesianOptimization, Hyperband, GridSearch) in place of KerasTuner's, or wrap the "
-    "hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model)."
+    "This tuner does not run the learning-rate sweep that LRRangeOracle asks for. Either use lrtuner.Tuner "
+    "(or lrtuner.RandomSearch, BayesianOptimization, Hyperband, GridSearch) in place of KerasTuner's, or "
+    "wrap the hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model)."
 )
 
 
@@ -909,7 +929,8 @@ def _check_writable(directory: Any, project_name: str) -> None:
             pass
     except OSError as error:
         raise OSError(
-            f"The project directory {str(path)!r} can't be written ({error}): pass another `directory` to the tuner."
+            f"The project directory {str(path)!r} can't be written ({error}): pass another `directory` to "
+            "the tuner."
         ) from error
 
 

@@ -35,6 +35,8 @@ _TRIAL_COLOUR = "#222222"
 _BAR = 0.035
 _NOTE = 0.05
 _MOST = 0.35
+# Characters in a line of notes.
+_LINE = 78
 # Empty room above and below what is drawn.
 _ROOM = 0.05
 # A smoothed curve that goes this many times the picture's height beyond it has blown up; what a fit to such
@@ -233,6 +235,8 @@ def _draw(
     for index, one in enumerate(series):
         handles += _draw_range(axes, one, index, alone=alone)
     handles += _draw_declared(axes, series)
+    if alone:
+        handles += _draw_evidence(axes, series[0])
     if len(trials):
         handles.append(_draw_trials(axes, trials, objective, bottom, top))
     _write_notes(axes, notes, centred=not spans and not len(trials))
@@ -367,6 +371,21 @@ def _draw_declared(axes: Axes, series: list[_Series]) -> Sequence[Artist]:
     return lines[:1]
 
 
+def _draw_evidence(axes: Axes, one: _Series) -> Sequence[Artist]:
+    """Mark the rates that the range was read from."""
+    evidence = None if one.lr_range is None else one.lr_range.evidence
+    if evidence is None:
+        return []
+    marks = [(evidence.descent_end, ":", "descent nearly done"), (evidence.edge, "-.", "loss rises")]
+    return [
+        axes.axvline(
+            rate, color=one.colour, linestyle=style, linewidth=1.0, zorder=1, label=f"{label}, {rate:.2g}"
+        )
+        for rate, style, label in marks
+        if rate is not None
+    ]
+
+
 def _draw_trials(axes: Axes, trials: FloatArray, objective: str | None, bottom: float, top: float) -> Artist:
     rates, scores = trials.T
     right = axes.twinx()
@@ -402,17 +421,19 @@ def _score_limits(scores: FloatArray) -> Bounds:
 
 
 def _notes(series: list[_Series]) -> list[str]:
-    """Say in words, in lines that fit the axes, what the sweeps lack."""
+    """Say in words, in lines that fit the axes, what the sweeps lack, or what a single one shows."""
     if not series:
         return ["no sweeps"]
     lines = []
     for one in series:
         drawn = bool(np.isfinite(one.losses).any())
         if drawn and (one.lr_range is not None or one.reason is None):
+            if len(series) == 1 and one.lr_range is not None and one.lr_range.evidence is not None:
+                lines += textwrap.wrap(str(one.lr_range.evidence), _LINE)
             continue
         sweep = f"{one.name}: " if len(series) > 1 else ""
         reason = f": {one.reason}" if one.reason else ""
-        lines += textwrap.wrap(f"{sweep}{'no range' if drawn else 'no curve'}{reason}", 60)
+        lines += textwrap.wrap(f"{sweep}{'no range' if drawn else 'no curve'}{reason}", _LINE)
     return lines
 
 

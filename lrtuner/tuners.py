@@ -45,8 +45,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
     ```
 
     Args:
-        hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a compiled
-            model.
+        hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a
+            compiled model.
 
     Attributes:
         hypermodel: The wrapped one. Attributes that are not found here are looked up there.
@@ -61,8 +61,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         if not isinstance(hypermodel, kt.HyperModel):
             if not callable(hypermodel):
                 raise TypeError(
-                    "Expected a keras_tuner.HyperModel or a function that takes hyperparameters and returns a model, "
-                    f"received {hypermodel!r} of type {type(hypermodel).__name__}."
+                    "Expected a keras_tuner.HyperModel or a function that takes hyperparameters and returns "
+                    f"a model, received {hypermodel!r} of type {type(hypermodel).__name__}."
                 )
             build, hypermodel = hypermodel, kt.HyperModel()
             hypermodel.build = build
@@ -133,8 +133,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         if abs(rate - value) <= 0.02 * abs(value):
             return
         raise kt.errors.FailedTrialError(
-            f"the model does not train at the learning rate that {name!r} says: with {name}={value:.4g} its optimizer "
-            f"has {rate:.4g}. Pass the hyperparameter to the optimizer as it is"
+            f"the model does not train at the learning rate that {name!r} says: with {name}={value:.4g} its "
+            f"optimizer has {rate:.4g}. Pass the hyperparameter to the optimizer as it is"
         )
 
 
@@ -156,8 +156,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     Args:
         oracle: An `LRRangeOracle`, or any other `keras_tuner.Oracle`, which is then wrapped in one.
-        hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a compiled
-            model.
+        hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a
+            compiled model.
         **kwargs: Arguments of `keras_tuner.Tuner`. Besides, where the oracle is not an `LRRangeOracle`, its
             keyword arguments `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`.
 
@@ -169,7 +169,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
         sweep = {name: kwargs.pop(name) for name in _SWEEP_ARGUMENTS if name in kwargs}
         if oracle is None:
-            raise TypeError("Expected a keras_tuner.Oracle, received None: pass one, or use lrtuner.RandomSearch.")
+            raise TypeError(
+                "Expected a keras_tuner.Oracle, received None: pass one, or use lrtuner.RandomSearch."
+            )
         if not isinstance(oracle, LRRangeOracle):
             oracle = LRRangeOracle(oracle, **sweep)
         elif sweep:
@@ -223,16 +225,20 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         path = self._get_tuner_fname()
         if not is_json(path) and not self.get_state():
             warnings.warn(
-                f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. It held nothing: "
-                "the search goes on.",
+                f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. It held "
+                "nothing: the search goes on.",
                 stacklevel=3,
             )
             write_atomically(path, "{}")
         super().reload()
         if self.hypermodel is None or self._is_worker():
             return
-        with preserved_random_state():
-            self.hypermodel.build(declared)
+        try:
+            with preserved_random_state():
+                self.hypermodel.build(declared)
+        except Exception:
+            # A model that can't be built is the next trial's business.
+            return
         self.oracle.check_declaration(declared)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> Any:
@@ -261,7 +267,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
 
 class _ChiefsOracle:
-    """What a worker sees of the oracle: KerasTuner's client of the chief, in words where that can't answer."""
+    """What a worker sees of the oracle: KerasTuner's client, with words for what it can't answer."""
 
     # Seconds between two questions to the chief whether the search goes on.
     PERIOD = 2.0
@@ -278,8 +284,9 @@ class _ChiefsOracle:
             if name.startswith("_"):
                 raise
             raise RuntimeError(
-                f"`oracle.{name}` is known to the chief alone, and this process is the worker {self._tuner_id!r}: use "
-                "the chief's tuner, when its search is over, or load the project directory in a process of its own."
+                f"`oracle.{name}` is known to the chief alone, and this process is the worker "
+                f"{self._tuner_id!r}: use the chief's tuner, when its search is over, or load the project "
+                "directory in a process of its own."
             ) from None
         if callable(value):
             # Nobody answers any more once the search has ended with an error.
@@ -339,30 +346,30 @@ class _ChiefsOracle:
 class RandomSearch(kt.RandomSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.RandomSearch` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.RandomSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`
-    of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.RandomSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
+    `rule` and `lease` of `LRRangeOracle`.
     """
 
 
 class BayesianOptimization(kt.BayesianOptimization, Tuner):  # type: ignore[misc]
     """`keras_tuner.BayesianOptimization` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.BayesianOptimization`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
-    `rule` and `lease` of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.BayesianOptimization`, and `learning_rate`, `min_lr`, `max_lr`,
+    `steps`, `rule` and `lease` of `LRRangeOracle`.
     """
 
 
 class Hyperband(kt.Hyperband, Tuner):  # type: ignore[misc]
     """`keras_tuner.Hyperband` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.Hyperband`, and `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`
-    of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.Hyperband`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
+    `rule` and `lease` of `LRRangeOracle`.
     """
 
 
 class GridSearch(kt.GridSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.GridSearch` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.GridSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`
-    of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.GridSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
+    `rule` and `lease` of `LRRangeOracle`.
     """

@@ -27,7 +27,9 @@ class Recorded(kt.HyperModel):
 
     def build(self, hp):
         if options.get("failure") == "not compiled" and hp.values.get("lrtuner/sweep"):
-            return keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))])
+            return keras.Sequential(
+                [keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))]
+            )
         return build_model(hp)
 
     def fit(self, hp, model, *args, **kwargs):
@@ -79,14 +81,19 @@ tuner.search(X, Y, **FIT)
 if NAME == "chief":
     lr_range = tuner.oracle.lr_range
     axes = tuner.oracle.plot_sweeps()
-    print("RESULT", json.dumps({
-        "lr_range": lr_range and [lr_range.min_lr, lr_range.max_lr],
-        "rates": rates(tuner),
-        "statuses": [trial.status for trial in tuner.oracle.trials.values()],
-        "sweeps": len(tuner.oracle.sweeps),
-        "reason": tuner.oracle.sweeps[-1].reason,
-        "plotted": len(axes.lines) > 0,
-    }))
+    print(
+        "RESULT",
+        json.dumps(
+            {
+                "lr_range": lr_range and [lr_range.min_lr, lr_range.max_lr],
+                "rates": rates(tuner),
+                "statuses": [trial.status for trial in tuner.oracle.trials.values()],
+                "sweeps": len(tuner.oracle.sweeps),
+                "reason": tuner.oracle.sweeps[-1].reason,
+                "plotted": len(axes.lines) > 0,
+            }
+        ),
+    )
 elif not options.get("stock"):
     for name in ("lr_range", "sweeps", "plot_sweeps", "trials"):
         try:

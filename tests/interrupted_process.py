@@ -1,8 +1,10 @@
-"""Searches that are killed and begun again: `python interrupted_process.py '{"directory": ..., "moments": [...]}'`.
+"""Searches that are killed and begun again.
 
-A moment is the number of the write in the project directory before which the process kills itself, or, as a float,
-a share of an undisturbed search's time. Every run is a fork of this process, which has imported everything but trained
-nothing. Prints a line of JSON for the undisturbed search, then one for each moment.
+Run as `python interrupted_process.py '{"directory": ..., "moments": [...]}'`.
+
+A moment is the number of the write in the project directory before which the process kills itself, or, as a
+float, a share of an undisturbed search's time. Every run is a fork of this process, which has imported
+everything but trained nothing. Prints a line of JSON for the undisturbed search, then one for each moment.
 """
 
 import json
@@ -62,7 +64,10 @@ def run(directory, kill_before_write):
 
     keras.utils.set_random_seed(5)
     tuner = lrtuner.Tuner(
-        lrtuner.LRRangeOracle(random_search(TRIALS), steps=60), Noted(), directory=directory, project_name="project"
+        lrtuner.LRRangeOracle(random_search(TRIALS), steps=60),
+        Noted(),
+        directory=directory,
+        project_name="project",
     )
     search(tuner)
     lr_range, (sweep,) = tuner.oracle.lr_range, tuner.oracle.sweeps

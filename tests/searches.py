@@ -49,7 +49,7 @@ def search(tuner, **arguments):
 
 
 def rates(tuner):
-    return [trial.hyperparameters.values[RATE] for trial in tuner.oracle.trials.values()]
+    return [trial.hyperparameters.values[RATE] for _, trial in sorted(tuner.oracle.trials.items())]
 
 
 def assert_narrowed(tuner):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lrtuner.curve import LRCurve, geometric_ramp
 from lrtuner.lr_range import RULES, LRRange, NoRangeError, suggest_range
 
-ALL_RULES = sorted(RULES)
+ALL_RULES = [*sorted(RULES), "posterior"]
 
 
 def sweep(n=300, noise=0.05, seed=0, fall=-3.0, explode=0.0, low=1e-7, high=10.0):
@@ -143,7 +143,7 @@ def test_suggest_range_checks_its_arguments():
     with pytest.raises(TypeError, match="rule must be one of"):
         suggest_range(curve, rule=3)
     with pytest.raises(
-        ValueError, match=r"one of \['d90', 'notebook', 'notebook_4x'\] or a callable, got 'd91'"
+        ValueError, match=r"one of \['d90', 'notebook', 'notebook_4x', 'posterior'\] or a callable, got 'd91'"
     ):
         suggest_range(curve, rule="d91")
     for hint in ("train_steps", "batch_size"):
@@ -270,3 +270,98 @@ def test_refining_the_ramp_refines_the_answer(n):
     coarse, fine = suggest_range(sweep(n, noise=0.01)), suggest_range(sweep(2 * n, noise=0.01))
     centres = [math.log10(r.min_lr * r.max_lr) / 2 for r in (coarse, fine)]
     assert centres[0] == pytest.approx(centres[1], abs=0.2)
+
+
+class TestPosterior:
+    def test_without_a_known_optimizer_it_is_d90(self):
+        for curve in (sweep(), sweep(60, fall=-5), sweep(fall=5.0, explode=-2.0)):
+            for hints in ({}, {"optimizer": "Homemade"}, {"train_steps": 10_000, "batch_size": 8}):
+                assert suggest_range(curve, **hints) == suggest_range(curve, rule="d90")
+
+    def test_prior_pulls_the_range_but_a_clear_curve_wins(self):
+        # The descent ends at about 10 ** -5.3, far from what is usual for SGD.
+        curve = sweep(fall=-6, explode=-3)
+        alone, pulled = suggest_range(curve), suggest_range(curve, optimizer="SGD")
+        assert (
+            pulled.min_lr < math.sqrt(alone.min_lr * alone.max_lr) < alone.max_lr < pulled.max_lr < 10**-2.5
+        )
+
+    def test_prior_weighs_more_in_a_short_sweep(self):
+        def centre(n, optimizer):
+            found = suggest_range(sweep(n, fall=-2.5, seed=1), optimizer=optimizer)
+            return math.log10(found.min_lr * found.max_lr) / 2
+
+        pulls = [centre(n, "SGD") - centre(n, "Adam") for n in (60, 300)]
+        assert pulls[0] > pulls[1] > 0.3
+
+    def test_longer_training_and_smaller_batches_lower_the_range(self):
+        curve = sweep()
+        usual = suggest_range(curve, optimizer="Adam", train_steps=250, batch_size=64)
+        long = suggest_range(curve, optimizer="Adam", train_steps=2500, batch_size=64)
+        small = suggest_range(curve, optimizer="Adam", train_steps=250, batch_size=16)
+        assert math.log10(usual.max_lr / long.max_lr) == pytest.approx(0.3)
+        assert 0 < math.log10(usual.max_lr / small.max_lr) < 0.3
+
+    @given(
+        st.integers(6, 300),
+        st.floats(-6, 2),
+        st.floats(-5, 3),
+        st.integers(0, 99),
+        st.sampled_from(["Adam", "SGD"]),
+    )
+    def test_hints_keep_the_range_inside_the_sweep(self, n, fall, explode, seed, optimizer):
+        rates = np.geomspace(1e-7, 10, n)
+        x = np.log10(rates)
+        losses = np.tanh(fall - x) + np.expm1(np.maximum(0, 8 * (x - explode)))
+        losses += np.random.default_rng(seed).normal(0, 0.3, n)
+        found = []
+        for a, b in ((1.0, 0.0), (100.0, -7.0)):
+            try:
+                found.append(
+                    suggest_range(
+                        LRCurve(rates, a * losses + b),
+                        optimizer=optimizer,
+                        train_steps=100_000,
+                        batch_size=4096,
+                    )
+                )
+            except NoRangeError:
+                found.append(None)
+        first, second = found
+        if first is not None and second is not None:
+            assert rates[0] <= first.min_lr < first.max_lr <= rates[-1]
+            assert first.min_lr == pytest.approx(second.min_lr, rel=1e-6)
+
+
+class TestEvidence:
+    def test_figures_of_a_known_curve(self):
+        evidence = suggest_range(sweep(), optimizer="Adam", batch_size=256).evidence
+        assert evidence.is_from_curve
+        assert evidence.noise == pytest.approx(0.05, rel=0.4)
+        assert evidence.descent == pytest.approx(1.8, rel=0.1)
+        assert evidence.descent_end == pytest.approx(10**-2.26, rel=0.5)
+        assert evidence.edge == pytest.approx(1.0, rel=0.5)
+        assert evidence.usual == pytest.approx(0.02)
+        assert evidence.density == pytest.approx(299 / 8, rel=0.1)
+        words = str(evidence)
+        for part in ("fell by 1.", "times the noise", "rose from", "0.02 is usual", "in a decade"):
+            assert part in words
+
+    def test_short_noise_leaves_only_what_is_usual(self):
+        losses = np.random.default_rng(0).normal(2.3, 0.05, 12)
+        curve = LRCurve(np.geomspace(1e-7, 10, 12), losses)
+        with pytest.raises(NoRangeError, match="neither fell nor blew up"):
+            suggest_range(curve)
+        evidence = suggest_range(curve, optimizer="Adam").evidence
+        assert not evidence.is_from_curve
+        assert "neither fell nor rose" in str(evidence)
+
+    def test_survives_json(self):
+        found = suggest_range(sweep(), optimizer="Adam")
+        restored = LRRange.from_config(json.loads(json.dumps(found.to_config(), allow_nan=False)))
+        assert restored == found
+        assert restored.evidence == found.evidence
+        with pytest.raises(ValueError, match="edge"):
+            LRRange.from_config(
+                {**found.to_config(), "evidence": {**found.evidence.to_config(), "edge": "high"}}
+            )

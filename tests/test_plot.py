@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange
+from lrtuner.lr_range import Evidence, LRRange
 from lrtuner.plot import plot_curve, plot_sweeps, save_picture
 
 RATES = np.geomspace(1e-6, 10, 100)
@@ -303,3 +303,13 @@ def test_import_and_saving_are_light(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.png").exists()
+
+
+def test_evidence_is_marked_and_put_into_words(ax):
+    evidence = Evidence(
+        batches=100, density=14.0, noise=0.05, descent=1.5, descent_end=0.02, edge=0.9, usual=0.01
+    )
+    plot_sweeps([Sweep("one", curve(), LRRange(1e-3, 3e-2, evidence))], ax=ax)
+    assert line(ax, "descent nearly done, 0.02").get_xdata()[0] == 0.02
+    assert line(ax, "loss rises, 0.9").get_xdata()[0] == 0.9
+    assert "30 times the noise" in notes(ax)

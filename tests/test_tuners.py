@@ -34,7 +34,9 @@ DROP_INS = {
 
 def choices(hp):
     """Nine points, for a grid and for Bayesian search over a Choice."""
-    return compiled(hp.Choice(RATE, [1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 1.0, 10.0]), hp.Choice("units", [2, 4]))
+    return compiled(
+        hp.Choice(RATE, [1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.2, 1.0, 10.0]), hp.Choice("units", [2, 4])
+    )
 
 
 def narrowed_declaration(tuner):
@@ -83,7 +85,9 @@ def test_drop_ins_search_as_plain_tuners_do_in_the_narrowed_space(name, tmp_path
     if name == "GridSearch":
         left = next(entry for entry in ours.oracle.get_space().space if entry.name == RATE)
         grid = {(rate, units) for rate in left.values for units in (2, 4)}
-        tried = [tuple(t.hyperparameters.values[k] for k in (RATE, "units")) for t in ours.oracle.trials.values()]
+        tried = [
+            tuple(t.hyperparameters.values[k] for k in (RATE, "units")) for t in ours.oracle.trials.values()
+        ]
         assert sorted(tried) == sorted(grid)
     if name == "Hyperband":
         promoted = [t for t in ours.oracle.trials.values() if "tuner/trial_id" in t.hyperparameters.values]
@@ -155,7 +159,10 @@ class TestDeclarations:
         ("names", "message"),
         [
             (["units"], r"No hyperparameter is named like a learning rate.*'units'"),
-            (["encoder_lr", "decoder_lr"], r"Several.*'encoder_lr', 'decoder_lr'.*learning_rate='encoder_lr'"),
+            (
+                ["encoder_lr", "decoder_lr"],
+                r"Several.*'encoder_lr', 'decoder_lr'.*learning_rate='encoder_lr'",
+            ),
         ],
     )
     def test_none_or_several_are_listed_at_construction(self, tmp_path, names, message):
@@ -231,7 +238,9 @@ class TestOptions:
 
     def test_multi_objective(self, tmp_path):
         objective = [kt.Objective("val_loss", "min"), kt.Objective("val_mae", "min")]
-        assert_narrowed(search(tuner(tmp_path, oracle=kt.oracles.RandomSearchOracle(objective, max_trials=2, seed=1))))
+        assert_narrowed(
+            search(tuner(tmp_path, oracle=kt.oracles.RandomSearchOracle(objective, max_trials=2, seed=1)))
+        )
 
     @pytest.mark.parametrize("in_fit", [False, True])
     def test_unspecified_objective(self, tmp_path, in_fit):
@@ -239,19 +248,18 @@ class TestOptions:
             def build(self, hp):
                 return build_model(hp)
 
-            def fit(self, hp, model, *args, **arguments):
+            def fit(self, _, model, *args, **arguments):
                 history = model.fit(*args, **arguments)
                 return min(history.history["val_loss"]) if in_fit else history
 
         class OwnTuner(lrtuner.Tuner):
             def run_trial(self, trial, *args, **arguments):
-                results = super().run_trial(trial, *args, **arguments)
-                return results if in_fit else min(results[0].history["val_loss"])
+                model = self.hypermodel.build(trial.hyperparameters)
+                history = self.hypermodel.fit(trial.hyperparameters, model, *args, **arguments)
+                return min(history.history["val_loss"])
 
-        own = OwnTuner(lrtuner.LRRangeOracle(max_trials=2, steps=60), Own(), directory=tmp_path)
-        if not in_fit:
-            # KerasTuner asks for a float already from fit.
-            own = lrtuner.Tuner(lrtuner.LRRangeOracle(random_search(), steps=60), Own(), directory=tmp_path)
+        kind = lrtuner.Tuner if in_fit else OwnTuner
+        own = kind(lrtuner.LRRangeOracle(max_trials=2, steps=60), Own(), directory=tmp_path)
         assert_narrowed(search(own))
 
     def test_overrides_of_compile_arguments(self, tmp_path):
@@ -286,7 +294,7 @@ class TestOptions:
             def __deepcopy__(self, memo):
                 return type(self)()
 
-            def on_train_begin(self, logs=None):
+            def on_train_begin(self, logs=None):  # noqa: ARG002
                 seen.append("train")
 
         board = keras.callbacks.TensorBoard(tmp_path / "logs")
@@ -365,10 +373,14 @@ class TestFailures:
         assert len(wide.oracle.sweeps) == 1
         assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
 
-    @pytest.mark.parametrize(("targets", "reason"), [(np.full_like(Y, np.nan), "nan"), (np.zeros_like(Y), "every")])
+    @pytest.mark.parametrize(
+        ("targets", "reason"), [(np.full_like(Y, np.nan), "nan"), (np.zeros_like(Y), "every")]
+    )
     def test_no_range(self, tmp_path, targets, reason):
         def build(hp):
-            model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+            model = keras.Sequential(
+                [keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="zeros")]
+            )
             model.compile(keras.optimizers.SGD(declared_rate(hp)), loss="mse")
             return model
 
@@ -419,22 +431,38 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("make", "error", "message"),
         [
-            (lambda: lrtuner.LRRangeHyperModel(3), TypeError, "function that takes hyperparameters.*received 3"),
+            (
+                lambda: lrtuner.LRRangeHyperModel(3),
+                TypeError,
+                "function that takes hyperparameters.*received 3",
+            ),
             (lambda: lrtuner.LRRangeHyperModel(None), TypeError, "received None"),
             (
                 lambda: lrtuner.LRRangeHyperModel(lrtuner.LRRangeHyperModel(build_model)),
                 TypeError,
                 "wrap it once",
             ),
-            (lambda: lrtuner.Tuner(None, build_model), TypeError, "Expected a keras_tuner.Oracle.*received None"),
+            (
+                lambda: lrtuner.Tuner(None, build_model),
+                TypeError,
+                "Expected a keras_tuner.Oracle.*received None",
+            ),
             (
                 lambda: lrtuner.Tuner(lrtuner.LRRangeOracle(max_trials=1), build_model, steps=50),
                 TypeError,
                 r"Give \['steps'\] to the LRRangeOracle",
             ),
             (lambda: lrtuner.Tuner(random_search()), ValueError, "hypermodel=None"),
-            (lambda: lrtuner.RandomSearch(build_model, min_lr=1, max_lr=0.1), ValueError, "min_lr must be below"),
-            (lambda: lrtuner.GridSearch(build_model, steps=9), ValueError, "steps must be an integer of at least 10"),
+            (
+                lambda: lrtuner.RandomSearch(build_model, min_lr=1, max_lr=0.1),
+                ValueError,
+                "min_lr must be below",
+            ),
+            (
+                lambda: lrtuner.GridSearch(build_model, steps=9),
+                ValueError,
+                "steps must be an integer of at least 10",
+            ),
             (lambda: lrtuner.Hyperband(build_model, rule="best"), ValueError, "rule must be one of"),
             (lambda: lrtuner.RandomSearch(build_model, depth=3), (TypeError, ValueError), "depth"),
         ],

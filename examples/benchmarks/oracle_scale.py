@@ -1,9 +1,10 @@
 """What LRRangeOracle adds to each call of the oracle that it wraps, at 10,000 trials and 64 workers.
 
-No model is trained. A wrapped and a bare random-search oracle are driven through the same search by 64 simulated
-workers: each asks for a trial, reports a metric and ends the trial. Both take the same steps in turns, so that whatever
-else the machine does slows both down alike. KerasTuner's own work grows with the number of trials, since it writes
-its whole state at each step; what is added must not.
+No model is trained. A wrapped and a bare random-search oracle are driven through the same search by 64
+simulated
+workers: each asks for a trial, reports a metric and ends the trial. Both take the same steps in turns, so
+that whatever else the machine does slows both down alike. KerasTuner's own work grows with the number of
+trials, since it writes its whole state at each step; what is added must not.
 
     python examples/benchmarks/oracle_scale.py --trials 10000 --workers 64
 """
@@ -26,7 +27,9 @@ def bare_oracle(directory, name, trials):
     hyperparameters.Float("learning_rate", 1e-6, 10.0, sampling="log")
     hyperparameters.Int("units", 8, 512)
     hyperparameters.Float("dropout", 0.0, 0.5)
-    oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=trials, seed=1, hyperparameters=hyperparameters)
+    oracle = kt.oracles.RandomSearchOracle(
+        "val_loss", max_trials=trials, seed=1, hyperparameters=hyperparameters
+    )
     oracle._set_project_dir(directory, name)
     oracle.verbose = 0
     return oracle
@@ -76,7 +79,9 @@ class Search:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=64)
     options = parser.parse_args()
@@ -95,12 +100,18 @@ def main():
     assert trials == [options.trials] * 2, trials
 
     bare, ours = (np.array(search.seconds) * 1e3 for search in searches)
-    print(f"{options.trials} trials, {options.workers} workers; a step is update_trial, end_trial and create_trial")
+    print(
+        f"{options.trials} trials, {options.workers} workers; a step is update_trial, end_trial and "
+        "create_trial"
+    )
     print(f"{'trials so far':>16} {'bare, ms':>10} {'wrapped, ms':>12} {'added':>8}")
     for part in np.array_split(np.arange(len(bare)), 5):
         low, high = np.median(bare[part]), np.median(ours[part])
         print(f"{part[0]:>7} - {part[-1]:>6} {low:10.3f} {high:12.3f} {high / low - 1:8.1%}")
-    print(f"all: mean {bare.mean():.3f} ms bare, {ours.mean():.3f} ms wrapped, added {ours.mean() / bare.mean() - 1:.1%}")
+    print(
+        f"all: mean {bare.mean():.3f} ms bare, {ours.mean():.3f} ms wrapped, added "
+        f"{ours.mean() / bare.mean() - 1:.1%}"
+    )
 
 
 if __name__ == "__main__":
