@@ -48,8 +48,9 @@ _RESERVED = (SETTINGS_KEY, REPORT_KEY, ERROR_KEY, RUNS_SWEEPS_KEY, FATAL_KEY)
 
 # Trials with such an id are the wrapper's own; KerasTuner's oracles number theirs.
 _SWEEP_PREFIX = "lr_sweep"
-# Under this id a worker learns whether the search goes on.
-NEWS_ID = _SWEEP_PREFIX + "_news"
+# Under such an id, with its own name behind it, a worker asks whether the search goes on, which shows that the
+# worker lives.
+NEWS_PREFIX = _SWEEP_PREFIX + "_news/"
 
 STATE_FILE = "lr_range.json"
 STATE_VERSION = 1
@@ -59,7 +60,7 @@ PICTURE_FILE = "lr_sweeps.png"
 _MOST_LEASES = 3
 # Seconds between two questions of a worker that waits for the sweep of another.
 _IDLE_PAUSE = 0.5
-# Seconds after which a worker that waited and no longer asks counts as gone.
+# Seconds after which a worker that has not been heard of counts as gone.
 _SILENCE = 30.0
 # Seconds that the chief's server stays up after a fatal error, for the workers to hear of it.
 _FAREWELL = 6.0
@@ -184,10 +185,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     _trial: Any
     _begun: int
     _ended: int
-    # Who runs the sweep and until when; who waits for it and asked when.
+    # Who runs the sweep and until when.
     _worker: str | None
     _lease_ends: float
-    _waiting: dict[str, float]
+    # When who was heard of last, until told that there is no more to do; and who was told.
+    _heard: dict[str, float]
+    _told: set[str]
     # The error that has ended a distributed search, and when.
     _fatal: str | None
     _fatal_since: float
@@ -248,7 +251,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._begun = self._ended = 0
         self._worker = None
         self._lease_ends = math.inf
-        self._waiting = {}
+        self._heard = {}
+        self._told = set()
         self._fatal = None
         self._fatal_since = math.inf
         # The wrapped oracle saves itself from inside of its own calls. Those come here, where a crash leaves
@@ -350,19 +354,24 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             A `Trial`. While another tuner runs the sweep its status is "IDLE", which makes the tuner ask
             again.
         """
-        trial = None
+        trial: Any = None
         if not self._decided and self._fatal is None:
             trial = self._guarded(self._sweep_or_wait, tuner_id)
             if trial is not None and trial.status == "IDLE":
                 # Whoever waits asks again at once, and a chief serves one at a time: answer slowly, but so
                 # that all who wait together keep nobody else from being served for longer than one pause.
-                time.sleep(_IDLE_PAUSE / max(len(self._waiting), 1))
+                time.sleep(_IDLE_PAUSE / max(len(self._heard), 1))
             if trial is not None:
                 return trial
         if self._fatal is None:
             trial = self._guarded(self.oracle.create_trial, tuner_id)
-        self._waiting.pop(tuner_id, None)
-        return self.get_trial(NEWS_ID) if self._fatal is not None else trial
+        if self._fatal is not None:
+            return self.get_trial(NEWS_PREFIX)
+        if trial.status == "STOPPED":
+            with self._lock:
+                self._heard.pop(tuner_id, None)
+                self._told.add(tuner_id)
+        return trial
 
     def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Any:
         """Records a trial's metrics; a sweep has none."""
@@ -384,6 +393,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """Returns the trial of that id; a sweep's has no metrics."""
         if not is_own_trial(trial_id):
             return self.oracle.get_trial(trial_id)
+        if trial_id.startswith(NEWS_PREFIX):
+            self._hear(trial_id.removeprefix(NEWS_PREFIX))
         trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=trial_id, status="RUNNING")
         if self._fatal is not None:
             trial.status = "STOPPED"
@@ -417,7 +428,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     @property
     def tuner_ids(self) -> set[str]:
-        """The tuners at work, those that wait for the sweep included.
+        """The tuners at work, those included that the wrapped oracle has not heard of yet.
 
         Raises:
             RuntimeError: Where an error has ended the search. A chief asks here whether it may shut its
@@ -428,11 +439,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             time.sleep(max(self._fatal_since + _FAREWELL - time.monotonic(), 0.0))
             raise RuntimeError(f"The search was ended by an error: {self._fatal}")
         ids: set[str] = self.oracle.tuner_ids
-        if not self._waiting:
-            return ids
         with self._lock:
             heard_since = time.monotonic() - _SILENCE
-            return ids | {tuner_id for tuner_id, asked in self._waiting.items() if asked > heard_since}
+            return ids | {tuner_id for tuner_id, heard in self._heard.items() if heard > heard_since}
+
+    def _hear(self, tuner_id: str) -> None:
+        with self._lock:
+            if tuner_id and tuner_id not in self._told:
+                self._heard[tuner_id] = time.monotonic()
 
     def _guarded(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls, and where this is a chief keeps the search's end by an error in order.
@@ -658,7 +672,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             if self._decided:
                 return None
             now = time.monotonic()
-            self._waiting[tuner_id] = now
+            self._told.discard(tuner_id)
+            self._hear(tuner_id)
             if self._worker == tuner_id and now < self._lease_ends:
                 # Several processes may train one model under one id.
                 return self._trial
@@ -669,8 +684,6 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             if self._worker is not None:
                 if self.verbose:
                     print(f"{self._worker!r} did not end the learning-rate sweep in {self.lease:g} s.")
-                if self._worker != tuner_id:
-                    self._waiting.pop(self._worker, None)
                 if self._begun >= _MOST_LEASES:
                     self._worker = None
                     sweep = self._new_sweep(self._trial.hyperparameters)
@@ -743,7 +756,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 # Another worker was given the sweep, since this one took too long.
                 return
             if self._worker is not None and not is_late:
-                self._waiting[self._worker] = time.monotonic()
+                self._hear(self._worker)
             self._worker = None
             self._ended += 1
             error = error or (trial.message or "").strip().rpartition("\n")[2]

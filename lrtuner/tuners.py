@@ -16,7 +16,7 @@ import keras_tuner as kt
 from lrtuner.oracle import (
     ERROR_KEY,
     FATAL_KEY,
-    NEWS_ID,
+    NEWS_PREFIX,
     REPORT_KEY,
     RUNS_SWEEPS_KEY,
     SETTINGS_KEY,
@@ -321,7 +321,7 @@ class _ChiefsOracle:
             while not over.wait(self.PERIOD):
                 # A chief that is being started again answers later.
                 with contextlib.suppress(Exception):
-                    self._take_news(self._client.get_trial(NEWS_ID))
+                    self._take_news(self._client.get_trial(NEWS_PREFIX + self._tuner_id))
 
         threading.Thread(target=watch, name="lrtuner-watch", daemon=True).start()
         try:
@@ -334,7 +334,7 @@ class _ChiefsOracle:
             over.set()
 
     def _report(self, reason: str) -> None:
-        trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=NEWS_ID, status="FAILED")
+        trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=NEWS_PREFIX, status="FAILED")
         trial.hyperparameters.values[FATAL_KEY] = reason
         # What is to be raised is the error itself.
         with contextlib.suppress(Exception):

@@ -99,16 +99,24 @@ class TestSecondRun:
                 project_name="project",
             )
 
-    def test_before_the_first_trial(self, directory, finished, monkeypatch):
+    @pytest.mark.parametrize("stock", [False, True])
+    def test_before_the_first_trial(self, directory, finished, monkeypatch, stock):
         """Killed after the sweep, before KerasTuner notes that it has begun."""
         for path in project(directory).iterdir():
             if path.name not in ("oracle.json", "lr_range.json"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         swept = count_sweeps(monkeypatch)
-        again = tuner(directory)
-        assert again.oracle.lr_range == finished[1].lr_range
-        assert again.oracle.get_space().get_config() == finished[1].get_space().get_config()
+        if stock:
+            oracle = lrtuner.LRRangeOracle(random_search(), steps=60)
+            hypermodel = lrtuner.LRRangeHyperModel(build_model)
+            again = kt.Tuner(oracle, hypermodel, directory=directory, project_name="project")
+        else:
+            again = tuner(directory)
+            # Known before the search already.
+            assert again.oracle.lr_range == finished[1].lr_range
+            assert again.oracle.get_space().get_config() == finished[1].get_space().get_config()
         search(again)
+        assert again.oracle.lr_range == finished[1].lr_range
         assert swept == []
         assert rates(again) == [trial.hyperparameters.values[RATE] for trial in finished[1].trials.values()]
 
@@ -216,11 +224,12 @@ class TestDamage:
     @pytest.mark.parametrize("trial_id", ["../../outside", "/tmp/outside", "0/../../x"])
     def test_hostile_trial_leads_nowhere(self, directory, trial_id):
         path = project(directory) / "trial_1" / "trial.json"
+        whole = json.loads(path.read_text())
         for change in (
             {"trial_id": trial_id},
             {"hyperparameters": {"space": [], "values": {"tuner/trial_id": trial_id}}},
         ):
-            path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+            path.write_text(json.dumps({**whole, **change}))
             before = sorted(os.listdir(directory))
             with pytest.raises((ValueError, RuntimeError)):
                 search(tuner(directory))

@@ -231,10 +231,19 @@ class TestDeclarations:
 
 
 class TestOptions:
-    def test_executions_per_trial_sweep_once(self, tmp_path, capfd):
-        narrowed = search(tuner(tmp_path, oracle=random_search(1), executions_per_trial=2), verbose=1)
-        assert_narrowed(narrowed)
-        assert capfd.readouterr().out.count("Learning-rate sweep\n") == 1
+    def test_executions_per_trial_sweep_once(self, tmp_path):
+        trained = []
+
+        class Noted(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, hp, model, *args, **arguments):
+                trained.append("sweep" if "lrtuner/sweep" in hp.values else "trial")
+                return model.fit(*args, **arguments)
+
+        assert_narrowed(search(tuner(tmp_path, Noted(), oracle=random_search(1), executions_per_trial=2)))
+        assert trained == ["sweep", "trial", "trial"]
 
     def test_multi_objective(self, tmp_path):
         objective = [kt.Objective("val_loss", "min"), kt.Objective("val_mae", "min")]
