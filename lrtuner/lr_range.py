@@ -195,10 +195,8 @@ def suggest_range(
     if optimizer is not None and not isinstance(optimizer, str):
         raise ValueError(f"optimizer must be a Keras class name such as 'Adam' or None, got {optimizer!r}.")
     if isinstance(rule, str):
-        if rule not in {"posterior", *RULES}:
-            raise ValueError(
-                f"rule must be one of {sorted({'posterior', *RULES})} or a callable, got {rule!r}."
-            )
+        if rule not in RULES:
+            raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}.")
         if rule == "posterior":
             return _posterior(curve, train_steps, optimizer, batch_size)
         return RULES[rule](curve)
@@ -349,7 +347,10 @@ def _d90_centre(curve: LRCurve, reading: _Reading) -> float:
 
 
 def _posterior(
-    curve: LRCurve, train_steps: int | None, optimizer: str | None, batch_size: int | None
+    curve: LRCurve,
+    train_steps: int | None = None,
+    optimizer: str | None = None,
+    batch_size: int | None = None,
 ) -> LRRange:
     """The curve weighed against the optimizer's usual rate.
 
@@ -546,4 +547,5 @@ RULES: dict[str, Callable[[LRCurve], LRRange]] = {
     "d90": _d90,
     "notebook": _notebook,
     "notebook_4x": _notebook_4x,
+    "posterior": _posterior,
 }

@@ -29,6 +29,8 @@ from lrtuner.space import (
     LearningRateError,
     LearningRateNotFoundError,
     Narrowed,
+    Relation,
+    as_rate,
     find_learning_rate,
     narrow,
 )
@@ -48,8 +50,7 @@ _RESERVED = (SETTINGS_KEY, REPORT_KEY, ERROR_KEY, RUNS_SWEEPS_KEY, FATAL_KEY)
 
 # Trials with such an id are the wrapper's own; KerasTuner's oracles number theirs.
 _SWEEP_PREFIX = "lr_sweep"
-# Under such an id, with its own name behind it, a worker asks whether the search goes on, which shows that the
-# worker lives.
+# A worker asks under this and its own name whether the search goes on, which shows that it lives.
 NEWS_PREFIX = _SWEEP_PREFIX + "_news/"
 
 STATE_FILE = "lr_range.json"
@@ -79,9 +80,9 @@ class Sweep:
         curve: The recorded `LRCurve`, or `None` where nothing was recorded.
         lr_range: The `LRRange` read off the curve, or `None` where there is none.
         reason: Why there is no range or why it was not used, in words; `None` where all went well.
-        declared: The learning-rate space that the user declared, as (lowest, highest); `None` before it is
-            known.
+        declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
         outcome: What the search does now, in words.
+        relation: How the hyperparameter's values turn into learning rates; `None` where they are the rates.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Sweep:
     reason: str | None = None
     declared: tuple[float, float] | None = None
     outcome: str | None = None
+    relation: Relation | None = None
 
     def to_config(self) -> dict[str, Any]:
         """Returns the sweep as a dict for JSON."""
@@ -102,6 +104,7 @@ class Sweep:
             "reason": self.reason,
             "declared": None if self.declared is None else list(self.declared),
             "outcome": self.outcome,
+            "relation": None if self.relation is None else dataclasses.asdict(self.relation),
         }
 
     @classmethod
@@ -116,6 +119,7 @@ class Sweep:
             reason=config["reason"],
             declared=None if declared is None else (float(declared[0]), float(declared[1])),
             outcome=config["outcome"],
+            relation=Relation.from_points(config["relation"]),
         )
 
 
@@ -203,7 +207,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         min_lr: float = 1e-7,
         max_lr: float = 10.0,
         steps: int | None = None,
-        rule: str | Callable[[LRCurve], Any] = "d90",
+        rule: str | Callable[[LRCurve], Any] = "posterior",
         lease: float = 600.0,
         **kwargs: Any,
     ) -> None:
@@ -306,8 +310,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     def _scored_rates(self) -> list[tuple[float, float]]:
         name = self._learning_rate_name()
+        relation = self._sweeps[-1].relation
         return [
-            (float(trial.hyperparameters.values[name]), float(trial.score))
+            (as_rate(trial.hyperparameters.values[name], relation), float(trial.score))
             for trial in self.oracle.trials.values()
             if trial.score is not None and name in trial.hyperparameters.values
         ]
@@ -482,7 +487,6 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def save(self) -> None:
         """Saves the wrapped oracle and, where they have changed, the sweeps in the project directory."""
         oracle = self.oracle
-        path = oracle._get_oracle_fname()
         # The sweeps first: a space that was narrowed by a sweep that nobody knows would be swept again. A
         # worker that starts late with overwrite=True deletes what the chief has written, so it is looked for.
         if self._decided and (self._unsaved or not os.path.exists(self._path(STATE_FILE))):
@@ -490,14 +494,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if type(oracle).save is not kt.Oracle.save or not self._is_local():
             type(oracle).save(oracle)
         else:
-            write_atomically(path, json.dumps(oracle.get_state()))
+            write_atomically(self._path("oracle.json"), json.dumps(oracle.get_state()))
 
     def _save_trial(self, trial: Any) -> None:
         oracle = self.oracle
         if type(oracle)._save_trial is not kt.Oracle._save_trial or not self._is_local():
             type(oracle)._save_trial(oracle, trial)
         else:
-            path = os.path.join(oracle._get_trial_dir(trial.trial_id), "trial.json")
+            path = self._path(os.path.join(f"trial_{trial.trial_id}", "trial.json"))
             write_atomically(path, json.dumps(trial.get_state()))
 
     def reload(self) -> None:
@@ -558,7 +562,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             if trial_id not in begun:
                 del oracle.trials[trial_id]
         # Those that have ended, with a crash before the oracle noted it, need no repetition.
-        waiting = [oracle.trials[trial_id] for trial_id in oracle._retry_queue]
+        waiting = [oracle.trials[trial_id] for trial_id in oracle._retry_queue if trial_id in oracle.trials]
         oracle._retry_queue = [trial.trial_id for trial in waiting if trial.status in ("RUNNING", "INVALID")]
         noted = set(oracle.end_order)
         oracle.end_order += [
@@ -571,7 +575,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         return "://" not in str(self.oracle._directory)
 
     def _path(self, name: str) -> str:
-        # Not by way of `_project_dir`, which makes the directory each time: this is looked at in every call.
+        # Not by way of `_project_dir`, which looks for the directory each time: this is called in every call.
         return os.path.join(str(self.oracle._directory), self.oracle._project_name, name)
 
     def _save_sweeps(self) -> None:
@@ -632,7 +636,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """Narrows a space that was collected anew; one that was saved is narrowed already."""
         name = self._learning_rate_name()
         if name is not None and _declaration(self.oracle.hyperparameters, name) != self._narrowed_to:
-            narrow(self.oracle.hyperparameters, name, lr_range)
+            narrow(self.oracle.hyperparameters, name, lr_range, self._sweeps[-1].relation)
 
     def check_declaration(self, hyperparameters: kt.HyperParameters) -> None:
         """Warns where the learning rate is declared otherwise than when the sweep was run.
@@ -789,7 +793,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _read_range(self, sweep: Sweep, report: Any) -> str | None:
         """Reads the sweep's curve and range; returns why there is no range, if there is none."""
         try:
-            read = SweepReport.from_config(json.loads(report))
+            config = json.loads(report)
+            sweep.relation = Relation.from_points(config.pop("relation"))
+            read = SweepReport.from_config(config)
             sweep.curve = read.curve
             sweep.lr_range = suggest_range(
                 read.curve,
@@ -798,6 +804,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 optimizer=read.optimizer,
                 batch_size=read.batch_size,
             )
+            evidence = sweep.lr_range.evidence
+            if evidence is not None and not evidence.is_from_curve:
+                # What is usual for the optimizer is no reason to cut the user's space.
+                sweep.lr_range = None
+                return str(evidence)
         except NoRangeError as error:
             return str(error)
         except Exception as error:
@@ -824,10 +835,10 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             name = find_learning_rate(space, self.learning_rate)
             self._declaration = _declaration(space, name)
             if sweep.lr_range is not None:
-                narrowing = narrow(space, name, sweep.lr_range)
+                narrowing = narrow(space, name, sweep.lr_range, sweep.relation)
                 self._narrowed_to = _declaration(space, name)
                 sweep.outcome = str(narrowing)
-            sweep.declared = _declared_bounds(self._declaration)
+            sweep.declared = _declared_rates(self._declaration, sweep.relation)
         except LearningRateError as error:
             reason = reason or str(error)
         sweep.reason = reason
@@ -908,10 +919,11 @@ def _declaration(hyperparameters: kt.HyperParameters, name: str) -> dict[str, An
     return {"class_name": type(entry).__name__, "config": config}
 
 
-def _declared_bounds(declaration: dict[str, Any]) -> tuple[float, float]:
+def _declared_rates(declaration: dict[str, Any], relation: Relation | None) -> tuple[float, float]:
     config = declaration["config"]
     values = config["values"] if "values" in config else [config["min_value"], config["max_value"]]
-    return float(min(values)), float(max(values))
+    low, high = sorted(as_rate(value, relation) for value in (min(values), max(values)))
+    return low, high
 
 
 def _worded(declaration: dict[str, Any] | None) -> str:
@@ -1008,8 +1020,13 @@ def write_atomically(path: str, content: str, *, durable: bool = False) -> None:
     # One name for all: what a crash has left is overwritten by the next run.
     temporary = f"{path}.tmp"
     data = content.encode()
-    # Unbuffered, since an oracle's state is written several times a trial.
-    with open(temporary, "wb", buffering=0) as file:
+    try:
+        # Unbuffered, since an oracle's state is written several times a trial.
+        file = open(temporary, "wb", buffering=0)  # noqa: SIM115
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        file = open(temporary, "wb", buffering=0)  # noqa: SIM115
+    with file:
         if file.write(data) != len(data):
             raise OSError(f"No room to write {temporary!r}: free some and run again.")
         if durable:

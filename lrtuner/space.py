@@ -13,6 +13,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.curve import check_keys, config_float
 from lrtuner.lr_range import LRRange
 
 # "lr" or "learning_rate" as the last whole word: "adam_lr" and "encoder/learning_rate", but not "colr".
@@ -105,6 +106,22 @@ class Relation:
                 "declare one that is the learning rate itself"
             )
 
+    @classmethod
+    def from_points(cls, points: Any) -> Relation | None:
+        """Build a relation from what JSON holds of one.
+
+        Args:
+            points: A dict with lists of `values` and `rates`, or None, which gives None.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        if points is None:
+            return None
+        check_keys(points, {"values", "rates"}, cls.__name__)
+        values, rates = (tuple(config_float(one, key) for one in points[key]) for key in ("values", "rates"))
+        return cls(values, rates)
+
     @functools.cached_property
     def _logarithmic(self) -> bool:
         """Whether the logarithm of the value fits better than the value."""
@@ -130,6 +147,11 @@ class Relation:
         order = slice(None) if self.rates[-1] > self.rates[0] else slice(None, None, -1)
         at = float(np.interp(math.log(rate), np.log(self.rates)[order], x[order]))
         return math.exp(at) if self._logarithmic else at
+
+
+def as_rate(value: float, relation: Relation | None) -> float:
+    """Return the learning rate that a value of the hyperparameter stands for."""
+    return float(value) if relation is None else relation.rate(value)
 
 
 class _Same:
@@ -231,6 +253,23 @@ def narrow(
         clipped=lr_range.min_lr < declared_rates[0] or lr_range.max_lr > declared_rates[1],
         note=_note(declared_rates, _rates(_bounds(replacement), mapping), lr_range),
     )
+
+
+def spread_values(hyperparameters: keras_tuner.HyperParameters, name: str) -> list[float]:
+    """Return values of a hyperparameter from its lowest to its highest, to look at what they do.
+
+    Args:
+        hyperparameters: The space that holds it.
+        name: As `find_learning_rate` returned it.
+
+    Returns:
+        All values of a `Choice`, otherwise at most five, strictly increasing.
+    """
+    entry = _entry(hyperparameters, name)
+    if isinstance(entry, hp_types.Choice):
+        return sorted(set(entry.values))
+    inner = [entry.prob_to_value(share) for share in (0.25, 0.5, 0.75)]
+    return sorted({entry.min_value, *inner, entry.max_value})
 
 
 def _only_learning_rate(hyperparameters: keras_tuner.HyperParameters, names: Sequence[str]) -> str:

@@ -24,11 +24,15 @@ MIN_DEFAULT_STEPS = 100
 MAX_DEFAULT_STEPS = 300
 # Below ten batches no rule can tell a descent from noise.
 MIN_STEPS = 10
-# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over, and looks as often
-# whether the weights are still finite: a relu hides weights that are NaN, for TensorFlow's makes zeros of them.
+# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over, and looks as
+# often whether the weights are still finite: TensorFlow's relu hides that they are NaN, which it makes zeros.
 _STEPS_PER_CALL = 5
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
+
+
+class NoSweepError(RuntimeError):
+    """The training code can't be swept, though it may train well."""
 
 
 class UnusableModelError(ValueError):
@@ -101,8 +105,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 
     The rates rise from batch to batch on a geometric ramp, `min_lr * (max_lr / min_lr) ** (i / (steps - 1))`
     for batch `i`. The recorded loss is that of the batch alone, before its update: never Keras' running mean
-    over the epoch. A batch that leaves weights which are not finite counts as a loss of NaN. The sweep stops the
-    fit when the ramp is through or the loss has blown up. Then, unless
+    over the epoch. A batch that leaves weights which are not finite counts as a loss of NaN. The sweep stops
+    the fit when the ramp is through or the loss has blown up. Then, unless
     `restore=False`, the model is what it was before: weights, optimizer state, learning rate and metrics.
 
     ```python
@@ -485,8 +489,8 @@ def _check_trainable(model: Any, x: Any) -> None:
         )
     if model.built and not model.trainable_variables:
         raise UnusableModelError(
-            f"The model {model.name!r} has no trainable weights, so no learning rate changes anything: unfreeze "
-            "or add a layer."
+            f"The model {model.name!r} has no trainable weights, so no learning rate changes anything: "
+            "unfreeze or add a layer."
         )
     if x is None:
         raise UnusableModelError("No training data: pass x (and y), as to model.fit.")
@@ -527,7 +531,7 @@ def sweep_in_training(
 
     Raises:
         UnusableModelError: Where the model is not compiled or there is no data.
-        RuntimeError: Where the training function never calls `model.fit`.
+        NoSweepError: Where the training function never calls `model.fit`.
     """
     plain_fit = model.fit
     signature = inspect.signature(plain_fit)
@@ -571,7 +575,7 @@ def sweep_in_training(
             for name, value in before.items():
                 setattr(model, name, value)
     if finder is None or finder.curve is None:
-        raise RuntimeError(
+        raise NoSweepError(
             "The training function ended without a call of model.fit, so no learning-rate curve could be "
             "recorded: train with model.fit, or declare a narrower learning-rate space by hand."
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras_tuner as kt
 
+from lrtuner.generators import SharedGenerators
 from lrtuner.oracle import (
     ERROR_KEY,
     FATAL_KEY,
@@ -26,8 +27,20 @@ from lrtuner.oracle import (
     runners,
     write_atomically,
 )
-from lrtuner.space import LearningRateNotFoundError, find_learning_rate
-from lrtuner.sweep import UnusableModelError, peak_rate, preserved_random_state, sweep_in_training
+from lrtuner.space import (
+    LearningRateError,
+    LearningRateNotFoundError,
+    Relation,
+    find_learning_rate,
+    spread_values,
+)
+from lrtuner.sweep import (
+    NoSweepError,
+    UnusableModelError,
+    peak_rate,
+    preserved_random_state,
+    sweep_in_training,
+)
 
 _SWEEP_ARGUMENTS = ("learning_rate", "min_lr", "max_lr", "steps", "rule", "lease")
 
@@ -67,6 +80,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             build, hypermodel = hypermodel, kt.HyperModel()
             hypermodel.build = build
         self.hypermodel = hypermodel
+        # Generators are shared between a sweep and the first trial.
+        self._generators = SharedGenerators()
         super().__init__(name=hypermodel.name)
         runners.add(self)
 
@@ -99,6 +114,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             What the wrapped hypermodel's `fit` returns. Of a sweep 0.0, since it has no objective.
         """
         if SETTINGS_KEY not in hp.values:
+            args, kwargs = self._generators.for_training(args), self._generators.for_training(kwargs)
             return self.hypermodel.fit(hp, model, *args, **kwargs)
         _remove_tensorboard_directories(kwargs.get("callbacks"))
         # A tuner with executions_per_trial > 1 comes here several times for one sweep.
@@ -109,6 +125,9 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             except (UnusableModelError, LearningRateNotFoundError) as error:
                 # No trial would do better: end the search here, before time is lost.
                 raise kt.errors.FatalValueError(str(error)) from error
+            except (NoSweepError, LearningRateError) as error:
+                # The trials may do well all the same, and another sweep would end like this one.
+                hp.values[ERROR_KEY] = str(error)
             except Exception as error:
                 hp.values[ERROR_KEY] = _describe(error)
                 raise
@@ -117,25 +136,49 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
     def _sweep(self, hp: kt.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> str:
         settings = json.loads(hp.values[SETTINGS_KEY])
         name = settings.pop("learning_rate")
+        points: dict[float, float] = {}
+        args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
         report = sweep_in_training(
             model,
             lambda: self.hypermodel.fit(hp, model, *args, **kwargs),
-            on_start=lambda: self._check_learning_rate(hp, model, name),
+            on_start=lambda: points.update(self._points(hp, model, name)),
             **settings,
         )
-        return json.dumps(report.to_config(), allow_nan=False)
+        relation = {"values": list(points), "rates": list(points.values())} if points else None
+        return json.dumps({**report.to_config(), "relation": relation}, allow_nan=False)
 
-    def _check_learning_rate(self, hp: kt.HyperParameters, model: Any, name: str | None) -> None:
-        """Raises where the model doesn't train at the rate that the hyperparameter says."""
+    def _points(self, hp: kt.HyperParameters, model: Any, name: str | None) -> dict[float, float]:
+        """Returns the learning rates at some values, or nothing where the values are the rates.
+
+        Raises:
+            LearningRateError: Where the rate doesn't follow the hyperparameter.
+        """
         name = find_learning_rate(hp, name)
         value, rate = float(hp.values[name]), peak_rate(model)
-        # The peak of a warm-up schedule is met to about a percent.
-        if abs(rate - value) <= 0.02 * abs(value):
-            return
-        raise kt.errors.FailedTrialError(
-            f"the model does not train at the learning rate that {name!r} says: with {name}={value:.4g} its "
-            f"optimizer has {rate:.4g}. Pass the hyperparameter to the optimizer as it is"
-        )
+        if _same_rate(rate, value):
+            return {}
+        points = {one: self._rate_at(hp, name, one) for one in spread_values(hp, name)}
+        at_value = self._rate_at(hp, name, hp.values[name])
+        if not _same_rate(rate, at_value):
+            raise LearningRateError(
+                f"the model is built for a learning rate of {at_value:.4g} but trains at {rate:.4g}: leave "
+                "the rate to build, or declare and set it in HyperModel.fit as it is"
+            )
+        # Raises where it can't be inverted.
+        Relation(tuple(points), tuple(points.values()))
+        return points
+
+    def _rate_at(self, hp: kt.HyperParameters, name: str, value: Any) -> float:
+        """Returns the learning rate of a model that is built with a value of the hyperparameter."""
+        hp = hp.copy()
+        hp.values = {key: one for key, one in hp.values.items() if not key.startswith("lrtuner/")}
+        hp.values[name] = value
+        return peak_rate(self.hypermodel.build(hp))
+
+
+def _same_rate(rate: float, other: float) -> bool:
+    # The peak of a warm-up schedule is met to about a percent.
+    return abs(rate - other) <= 0.02 * abs(other)
 
 
 def _remove_tensorboard_directories(callbacks: Any) -> None:

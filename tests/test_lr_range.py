@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lrtuner.curve import LRCurve, geometric_ramp
 from lrtuner.lr_range import RULES, LRRange, NoRangeError, suggest_range
 
-ALL_RULES = [*sorted(RULES), "posterior"]
+ALL_RULES = sorted(RULES)
 
 
 def sweep(n=300, noise=0.05, seed=0, fall=-3.0, explode=0.0, low=1e-7, high=10.0):

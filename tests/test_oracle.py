@@ -28,7 +28,8 @@ def finished(tmp_path_factory):
 
 def report(losses):
     curve = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(losses)), np.asarray(losses, dtype=float))
-    return json.dumps(SweepReport(curve=curve, optimizer="SGD", batch_size=8, train_steps=100).to_config())
+    config = SweepReport(curve=curve, optimizer="SGD", batch_size=8, train_steps=100).to_config()
+    return json.dumps({**config, "relation": None})
 
 
 def typical_losses():

@@ -275,10 +275,10 @@ class TestOptions:
         assert_narrowed(search(tuner(tmp_path, loss="mae", metrics=["mse"])))
 
     def test_an_overriding_optimizer_does_not_train_at_the_declared_rate(self, tmp_path):
-        with warned(r"does not train at the learning rate that 'learning_rate' says"):
+        with warned(r"built for a learning rate of .* but trains at 0.001"):
             overridden = search(tuner(tmp_path, optimizer="adam"))
         assert overridden.oracle.lr_range is None
-        assert "Pass the hyperparameter to the optimizer" in overridden.oracle.sweeps[0].reason
+        assert "leave the rate to build" in overridden.oracle.sweeps[0].reason
         assert len(overridden.oracle.trials) == 2
 
     def test_distribution_strategy(self, tmp_path):
@@ -416,15 +416,6 @@ class TestFailures:
         with pytest.raises(kt.errors.FatalError, match=r"No training data: pass x"):
             tuner(tmp_path).search(epochs=1, verbose=0)
 
-    def test_a_learning_rate_that_the_model_ignores(self, tmp_path):
-        def build(hp):
-            declared_rate(hp)
-            return compiled(0.01)
-
-        with warned("does not train at the learning rate that 'learning_rate' says"):
-            wide = search(tuner(tmp_path, build))
-        assert wide.oracle.get_space().space[0].min_value == 1e-6
-
     def test_run_trial_that_bypasses_fit(self, tmp_path):
         class OwnTuner(lrtuner.Tuner):
             def run_trial(self, trial):
@@ -505,3 +496,98 @@ def test_warnings_are_not_needed_for_a_search_that_works(tmp_path):
         warnings.filterwarnings("error", category=UserWarning, module="lrtuner")
         assert rates(search(tuner(tmp_path)))
     assert FIT["epochs"] == 1
+
+
+class TestRelations:
+    """Hyperparameters that are not the optimizer's rate themselves."""
+
+    @pytest.mark.parametrize(
+        ("declare", "rate"),
+        [
+            (lambda hp: 10 ** hp.Float("log_lr", -6, 1), lambda value: 10**value),
+            (lambda hp: hp.Float("lr", 1e-6, 10, sampling="log") * 64 / 256, lambda value: value / 4),
+            (
+                lambda hp: 10.0 ** -hp.Choice("minus_log_lr", [6, 5, 4, 3, 2, 1, 0, -1]),
+                lambda value: 10**-value,
+            ),
+        ],
+    )
+    def test_narrowed_through_the_rate(self, tmp_path, declare, rate):
+        done = search(tuner(tmp_path, lambda hp: compiled(declare(hp))))
+        lr_range, sweep = done.oracle.lr_range, done.oracle.sweeps[0]
+        assert sweep.declared == pytest.approx(tuple(sorted(map(rate, _bounds(done)))))
+        for trial in done.oracle.trials.values():
+            (value,) = trial.hyperparameters.values.values()
+            assert lr_range.min_lr * 0.99 <= rate(value) <= lr_range.max_lr * 1.01
+        assert done.oracle.plot_sweeps() is not None
+        again = tuner(tmp_path, lambda hp: compiled(declare(hp)))
+        assert again.oracle.sweeps[0].relation == sweep.relation
+
+    @pytest.mark.parametrize(
+        "schedule",
+        [
+            lambda rate: keras.optimizers.schedules.CosineDecay(rate, 20),
+            lambda rate: keras.optimizers.schedules.CosineDecay(
+                0.0, 100, warmup_target=rate, warmup_steps=10
+            ),
+            lambda rate: keras.optimizers.schedules.ExponentialDecay(rate, 10, 0.9),
+        ],
+    )
+    def test_schedules_are_swept_at_plain_rates(self, tmp_path, schedule):
+        assert_narrowed(search(tuner(tmp_path, lambda hp: compiled(schedule(declared_rate(hp))))))
+
+    def test_a_rate_that_does_not_depend_on_it(self, tmp_path):
+        def ignoring(hp):
+            declared_rate(hp)
+            return compiled(0.01)
+
+        with warned(r"does not depend on the hyperparameter \(1e-06 -> 0.01"):
+            done = search(tuner(tmp_path, ignoring))
+        assert done.oracle.lr_range is None
+        assert done.oracle.get_space().space[0].min_value == 1e-6
+
+    @pytest.mark.parametrize("loop", ["train_on_batch", "own"])
+    def test_a_training_loop_of_the_user_s_own(self, tmp_path, loop, capfd):
+        class Loop(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, hp, model, x, y, **arguments):
+                del hp, arguments
+                loss = 0.0
+                for _ in range(3):
+                    loss = model.train_on_batch(x, y)[0] if loop == "train_on_batch" else 0.5
+                return {"val_loss": float(loss)}
+
+        with warned("without a call of model.fit"):
+            done = search(tuner(tmp_path, Loop()))
+        assert len(done.oracle.trials) == 2
+        assert "Traceback" not in capfd.readouterr().err
+
+    # Keras says so of its own default.
+    @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+    def test_a_generator_is_whole_for_the_first_trial(self, tmp_path):
+        seen = []
+
+        class Count(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                del logs
+                seen.append(batch)
+
+        def batches():
+            for _ in range(6):
+                for start in range(0, 128, 8):
+                    yield X[start : start + 8], Y[start : start + 8]
+
+        done = tuner(tmp_path, oracle=random_search(max_trials=1))
+        done.search(
+            batches(), validation_data=(X, Y), epochs=2, steps_per_epoch=48, verbose=0, callbacks=[Count()]
+        )
+        assert_narrowed(done)
+        assert len(done.oracle.sweeps[0].curve) > 20
+        assert len(seen) == 96
+
+
+def _bounds(tuner):
+    values = tuner.oracle.sweeps[0].relation.values
+    return values[0], values[-1]

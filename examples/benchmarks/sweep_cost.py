@@ -5,12 +5,13 @@
 
 Everything is measured in one process, sweep and plain `fit` in turn, as the median of the pairs' ratios:
 
-step      A step of the sweep against a step of plain `fit` (loss and accuracy, as most people compile). The time of
-          a step is the slope between a short and a long run, so that building and tracing cancel out.
+step      A step of the sweep against a step of plain `fit` (loss and accuracy, as most people compile). The
+          time of a step is the slope between a short and a long run: building and tracing cancel out.
 fallback  The same with the sweep's step driven from Python, as where the compiled step can't be used.
 whole     A fresh model, built and traced: a whole sweep against a plain epoch of as many batches.
 memory    Peak resident memory of a process that sweeps, against one that runs a plain epoch (`--memory`).
-growth    Milliseconds a sweep step as the dense net widens, and seconds a sweep as its batches grow (`--growth`).
+growth    Milliseconds a sweep step as the dense net widens, and seconds a sweep as its batches grow
+          (`--growth`).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_sweep(model: keras.Model, x: np.ndarray, y: np.ndarray, batches: int) -> None:
-    """Sweeps as a search does: the model is thrown away afterwards. The rates stay low, so that it runs through."""
+    """Sweeps as a search does, without restoring the model. The rates stay low, so that it runs through."""
     report = sweeping.sweep_in_training(
         model, lambda: model.fit(x, y, batch_size=BATCH, verbose=0), min_lr=1e-7, max_lr=1e-3, steps=batches
     )
@@ -118,7 +119,7 @@ def whole_seconds(function: Callable[..., None], name: str) -> float:
 
 
 def ratios(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
-    """Returns the median ratio of sweep to plain fit over interleaved pairs, and the two medians in seconds."""
+    """Returns the median ratio of sweep to plain fit over interleaved pairs, and both medians in seconds."""
     measured = [(measure(run_sweep, name), measure(run_fit, name)) for _ in range(pairs)]
     swept, plain = zip(*measured, strict=True)
     return (
@@ -170,10 +171,8 @@ def main() -> None:
         ):
             ratio, swept, plain = compare(measure, name, arguments.pairs)
             unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
-            print(
-                f"{name:12s} {what:9s} {ratio:9.2f} {swept * factor:9.2f} {unit:2s} {plain * factor:9.2f} {unit:2s}",
-                flush=True,
-            )
+            times = " ".join(f"{one * factor:9.2f} {unit:2s}" for one in (swept, plain))
+            print(f"{name:12s} {what:9s} {ratio:9.2f} {times}", flush=True)
         if arguments.memory:
             swept, plain = (
                 statistics.median(peak_megabytes(what, name) for _ in range(3)) for what in ("sweep", "fit")
@@ -190,9 +189,8 @@ def main() -> None:
             print(f"dense net of width {width}: {(times[1] - times[0]) / 150 * 1000:.2f} ms a sweep step")
         for batches in (100, 300, 1000, 3000):
             x, y = data("dense", batches)
-            print(
-                f"dense net, {batches} batches: {seconds(run_sweep, build('dense'), x, y, batches):.2f} s a sweep"
-            )
+            whole = seconds(run_sweep, build("dense"), x, y, batches)
+            print(f"dense net, {batches} batches: {whole:.2f} s a sweep")
 
 
 if __name__ == "__main__":
