@@ -549,3 +549,37 @@ RULES: dict[str, Callable[[LRCurve], LRRange]] = {
     "notebook_4x": _notebook_4x,
     "posterior": _posterior,
 }
+
+
+# The best three of at least six trials in the outer quarter on one side say that the best rates lie beyond it:
+# they do so by chance in 2 * 0.25**3 = 3%.
+BEST_TRIALS, EDGE_SHARE = 3, 0.25
+
+
+def next_range(
+    learning_rates: npt.ArrayLike, scores: npt.ArrayLike, searched: LRRange, *, maximize: bool
+) -> LRRange | None:
+    """Return the range that the next search should have, where this one's best trials lie at its edge.
+
+    Args:
+        learning_rates: Rates of the finished trials: shape `(n,)`, positive.
+        scores: Their scores, in the same order: shape `(n,)`. Those that are not finite count as worst.
+        searched: The range that they were drawn from.
+        maximize: Whether higher scores are better.
+
+    Returns:
+        A range as wide as the searched one, with the edge in its middle. None where the best three
+        trials don't all lie in the outer quarter (of the decades) on one side, or there are fewer than six.
+    """
+    rates, values = np.asarray(learning_rates, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    values = np.where(np.isfinite(values), -values if maximize else values, np.inf)
+    if len(rates) < 2 * BEST_TRIALS:
+        return None
+    best = rates[np.argsort(values, kind="stable")[:BEST_TRIALS]]
+    places = (np.log10(best) - math.log10(searched.min_lr)) / searched.decades
+    half = 10.0 ** (searched.decades / 2)
+    if (places >= 1 - EDGE_SHARE).all():
+        return LRRange(searched.max_lr / half, searched.max_lr * half)
+    if (places <= EDGE_SHARE).all():
+        return LRRange(searched.min_lr / half, searched.min_lr * half)
+    return None

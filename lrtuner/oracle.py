@@ -24,7 +24,7 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
+from lrtuner.lr_range import LRRange, NoRangeError, next_range, suggest_range
 from lrtuner.space import (
     LearningRateError,
     LearningRateNotFoundError,
@@ -316,6 +316,33 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             for trial in self.oracle.trials.values()
             if trial.score is not None and name in trial.hyperparameters.values
         ]
+
+    def advise(self) -> LRRange | None:
+        """Says where the next search should look, if this one's best trials lie at an edge of its range.
+
+        Returns:
+            The range that the next search should have, or `None` where this one's was right or too few trials
+            have finished to tell.
+        """
+        name = self._learning_rate_name()
+        if self.lr_range is None or name is None:
+            return None
+        relation = self._sweeps[-1].relation
+        searched = _declared_rates(_declaration(self.oracle.hyperparameters, name), relation)
+        trials = self._scored_rates()
+        if not 0 < searched[0] < searched[1] or not trials:
+            return None
+        rates, scores = zip(*trials, strict=True)
+        better = next_range(
+            rates, scores, LRRange(*searched), maximize=self.oracle.objective.direction == "max"
+        )
+        if better is not None and self.verbose:
+            edge = "upper" if better.max_lr > searched[1] else "lower"
+            print(
+                f"The best trials lie at the {edge} edge of the learning rates searched, "
+                f"{_bounds(searched)}: search {_bounds((better.min_lr, better.max_lr))} next."
+            )
+        return better
 
     def _learning_rate_name(self) -> str | None:
         try:

@@ -284,16 +284,18 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             return
         self.oracle.check_declaration(declared)
 
-    def search(self, *fit_args: Any, **fit_kwargs: Any) -> Any:
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Searches, see `keras_tuner.Tuner`; the arguments are those of `model.fit`.
 
         Raises:
             keras_tuner.errors.FatalRuntimeError: On a worker, where an error elsewhere has ended the search.
         """
-        if not self._is_worker():
-            return super().search(*fit_args, **fit_kwargs)
-        with self.oracle.watched():
-            return super().search(*fit_args, **fit_kwargs)
+        if self._is_worker():
+            with self.oracle.watched():
+                super().search(*fit_args, **fit_kwargs)
+            return
+        super().search(*fit_args, **fit_kwargs)
+        self.oracle.advise()
 
     def on_batch_end(self, trial: Any, model: Any, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends a worker's training where the search has ended with an error."""

@@ -13,6 +13,7 @@ from searches import FIT, X, Y, build_model, compiled, declared_rate, random_sea
 import lrtuner
 
 options = json.loads(sys.argv[1])
+keras.utils.set_random_seed(11)
 NAME = os.environ["KERASTUNER_TUNER_ID"]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtuner.curve import LRCurve, geometric_ramp
-from lrtuner.lr_range import RULES, LRRange, NoRangeError, suggest_range
+from lrtuner.lr_range import RULES, LRRange, NoRangeError, next_range, suggest_range
 
 ALL_RULES = sorted(RULES)
 
@@ -365,3 +365,31 @@ class TestEvidence:
             LRRange.from_config(
                 {**found.to_config(), "evidence": {**found.evidence.to_config(), "edge": "high"}}
             )
+
+
+class TestNextRange:
+    searched = LRRange(1e-3, 1e-1)
+    rates = np.geomspace(1e-3, 1e-1, 12)
+
+    @pytest.mark.parametrize("maximize", [False, True])
+    def test_best_trials_at_an_edge_move_the_range(self, maximize):
+        sign = 1 if maximize else -1
+        higher = next_range(self.rates[-9:], sign * self.rates[-9:], self.searched, maximize=maximize)
+        # The best three of nine lie above 10 ** -1.4.
+        assert (higher.min_lr, higher.max_lr) == pytest.approx((1e-2, 1))
+        lower = next_range(self.rates[:9], -sign * self.rates[:9], self.searched, maximize=maximize)
+        assert (lower.min_lr, lower.max_lr) == pytest.approx((1e-4, 1e-2))
+
+    def test_best_trials_inside_leave_it(self):
+        scores = np.abs(np.log10(self.rates) + 2)
+        assert next_range(self.rates, scores, self.searched, maximize=False) is None
+        # One of the best three lies in the middle.
+        scores = np.array([0.0, 0.1, 5, 5, 0.2, 5, 5, 5, 5])
+        assert next_range(self.rates[:9], scores, self.searched, maximize=False) is None
+
+    def test_few_trials_say_nothing_and_failed_ones_are_worst(self):
+        assert next_range(self.rates[:5], self.rates[:5], self.searched, maximize=False) is None
+        found = next_range(
+            self.rates[[0, 1, 2, 9, 10, 11]], [3, np.nan, 3, 1, 1, 1], self.searched, maximize=False
+        )
+        assert found.max_lr == pytest.approx(1.0)

@@ -69,12 +69,10 @@ def test_drop_ins_search_as_plain_tuners_do_in_the_narrowed_space(name, tmp_path
     arguments = {"objective": "val_loss", "directory": tmp_path, **DROP_INS[name]}
 
     ours = getattr(lrtuner, name)(hypermodel, project_name="ours", steps=60, **arguments)
-    keras.utils.set_random_seed(3)
     search(ours)
     assert_narrowed(ours)
 
     plain = getattr(kt, name)(narrowed_declaration(ours), project_name="plain", **arguments)
-    keras.utils.set_random_seed(3)
     search(plain)
 
     assert list(ours.oracle.trials) == list(plain.oracle.trials)
@@ -272,7 +270,13 @@ class TestOptions:
         assert_narrowed(search(own))
 
     def test_overrides_of_compile_arguments(self, tmp_path):
-        assert_narrowed(search(tuner(tmp_path, loss="mae", metrics=["mse"])))
+        def build(hp):
+            model = build_model(hp)
+            # A loss that no model has: it has to be overridden.
+            model.compile(model.optimizer, loss=lambda _, y_pred: y_pred.missing)
+            return model
+
+        assert_narrowed(search(tuner(tmp_path, build, loss="mse", metrics=["mae"])))
 
     def test_an_overriding_optimizer_does_not_train_at_the_declared_rate(self, tmp_path):
         with warned(r"built for a learning rate of .* but trains at 0.001"):
@@ -372,7 +376,7 @@ class TestFailures:
 
     def test_retries(self, tmp_path, capsys):
         oracle = random_search(max_retries_per_trial=1)
-        assert_narrowed(search(tuner(tmp_path, self.failing(1), oracle=oracle)))
+        assert_narrowed(search(tuner(tmp_path, self.failing(1), oracle=oracle), verbose=1))
         assert "failed and is run again: OSError: the disk is gone" in capsys.readouterr().out
 
     def test_retries_run_out(self, tmp_path):
@@ -591,3 +595,24 @@ class TestRelations:
 def _bounds(tuner):
     values = tuner.oracle.sweeps[0].relation.values
     return values[0], values[-1]
+
+
+class TestAdvice:
+    """A search whose best trials lie at an edge of the range says so."""
+
+    @pytest.mark.parametrize("toward", [1, -1])
+    def test_best_trials_at_an_edge(self, tmp_path, capsys, toward):
+        class Scored(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, hp, model, *arguments, **keywords):
+                model.fit(*arguments, **keywords)
+                return {"val_loss": -toward * float(np.log(hp.get(RATE)))}
+
+        done = search(tuner(tmp_path, Scored(), oracle=random_search(max_trials=20)), verbose=1)
+        out = capsys.readouterr().out
+        edge = "upper" if toward > 0 else "lower"
+        assert f"The best trials lie at the {edge} edge of the learning rates searched" in out
+        better = done.oracle.advise()
+        assert (better.max_lr > done.oracle.lr_range.max_lr) == (toward > 0)
