@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lrtuner.curve import LRCurve
     from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
-    from lrtuner.oracle import LRRangeOracle, Sweep
+    from lrtuner.oracle import LRRangeOracle
+    from lrtuner.state import Sweep
     from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
     from lrtuner.tuners import (
         BayesianOptimization,
@@ -43,7 +44,8 @@ __all__ = [
 _ROOMS = {
     "curve": ("LRCurve",),
     "lr_range": ("LRRange", "NoRangeError", "suggest_range"),
-    "oracle": ("LRRangeOracle", "Sweep"),
+    "oracle": ("LRRangeOracle",),
+    "state": ("Sweep",),
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
     "tuners": (
         "BayesianOptimization",

@@ -551,8 +551,8 @@ RULES: dict[str, Callable[[LRCurve], LRRange]] = {
 }
 
 
-# The best three of at least six trials in the outer quarter on one side say that the best rates lie beyond it:
-# they do so by chance in 2 * 0.25**3 = 3%.
+# The best three of at least six trials in the outer quarter on one side say that the best rates lie beyond
+# it: they do so by chance in 2 * 0.25**3 = 3%.
 BEST_TRIALS, EDGE_SHARE = 3, 0.25
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
-import hashlib
 import json
 import math
 import os
 import re
 import shutil
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -26,6 +23,7 @@ import keras_tuner as kt
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange, NoRangeError, next_range, suggest_range
 from lrtuner.space import (
+    FixedLearningRateError,
     LearningRateError,
     LearningRateNotFoundError,
     Narrowed,
@@ -33,6 +31,14 @@ from lrtuner.space import (
     as_rate,
     find_learning_rate,
     narrow,
+)
+from lrtuner.state import (
+    Sweep,
+    check_writable,
+    decode_state,
+    encode_state,
+    is_json,
+    write_atomically,
 )
 from lrtuner.sweep import SweepReport, check_settings
 
@@ -54,7 +60,6 @@ _SWEEP_PREFIX = "lr_sweep"
 NEWS_PREFIX = _SWEEP_PREFIX + "_news/"
 
 STATE_FILE = "lr_range.json"
-STATE_VERSION = 1
 PICTURE_FILE = "lr_sweeps.png"
 
 # A sweep that was given away so often and never came back takes its workers down with it.
@@ -68,59 +73,6 @@ _FAREWELL = 6.0
 
 # The hypermodels in this process that run sweeps: see LRRangeOracle.reload.
 runners: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-@dataclasses.dataclass
-class Sweep:
-    """One learning-rate sweep of a search.
-
-    Attributes:
-        name: What sets this sweep apart from the others.
-        hyperparameters: The `keras_tuner.HyperParameters` that the swept model was built with.
-        curve: The recorded `LRCurve`, or `None` where nothing was recorded.
-        lr_range: The `LRRange` read off the curve, or `None` where there is none.
-        reason: Why there is no range or why it was not used, in words; `None` where all went well.
-        declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
-        outcome: What the search does now, in words.
-        relation: How the hyperparameter's values turn into learning rates; `None` where they are the rates.
-    """
-
-    name: str
-    hyperparameters: kt.HyperParameters
-    curve: LRCurve | None = None
-    lr_range: LRRange | None = None
-    reason: str | None = None
-    declared: tuple[float, float] | None = None
-    outcome: str | None = None
-    relation: Relation | None = None
-
-    def to_config(self) -> dict[str, Any]:
-        """Returns the sweep as a dict for JSON."""
-        return {
-            "name": self.name,
-            "hyperparameters": self.hyperparameters.get_config(),
-            "curve": None if self.curve is None else self.curve.to_config(),
-            "lr_range": None if self.lr_range is None else self.lr_range.to_config(),
-            "reason": self.reason,
-            "declared": None if self.declared is None else list(self.declared),
-            "outcome": self.outcome,
-            "relation": None if self.relation is None else dataclasses.asdict(self.relation),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Sweep:
-        """Builds the sweep that `to_config` described."""
-        declared = config["declared"]
-        return cls(
-            name=config["name"],
-            hyperparameters=kt.HyperParameters.from_config(config["hyperparameters"]),
-            curve=None if config["curve"] is None else LRCurve.from_config(config["curve"]),
-            lr_range=None if config["lr_range"] is None else LRRange.from_config(config["lr_range"]),
-            reason=config["reason"],
-            declared=None if declared is None else (float(declared[0]), float(declared[1])),
-            outcome=config["outcome"],
-            relation=Relation.from_points(config["relation"]),
-        )
 
 
 class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
@@ -354,7 +306,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     def _set_project_dir(self, directory: Any, project_name: str) -> None:
         self.oracle._set_project_dir(directory, project_name)
-        _check_writable(directory, project_name)
+        check_writable(directory, project_name)
 
     def expect_sweeps(self) -> None:
         """Tells the oracle that its tuner runs sweeps, whatever it does to collect the search space."""
@@ -744,7 +696,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             return
         if not self._has_runner:
             raise ValueError(_NO_RUNNER)
-        hyperparameters, name = self._sweep_hyperparameters()
+        try:
+            hyperparameters, name = self._sweep_hyperparameters()
+        except FixedLearningRateError as error:
+            self.skip_sweeps(str(error))
+            return
         hyperparameters.values[SETTINGS_KEY] = json.dumps({**self._settings, "learning_rate": name})
         self._due = hyperparameters
 
@@ -959,103 +915,3 @@ def _worded(declaration: dict[str, Any] | None) -> str:
     config = {key: value for key, value in declaration["config"].items() if value is not None and value != []}
     arguments = [f"{key}={value!r}" for key, value in config.items() if key not in ("name", "conditions")]
     return f"{declaration['class_name']}({', '.join([repr(config['name']), *arguments])})"
-
-
-def is_json(path: str) -> bool:
-    """Returns whether a file holds JSON."""
-    try:
-        json.loads(Path(path).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _check_writable(directory: Any, project_name: str) -> None:
-    """Raises before any training where the project directory can't be written."""
-    path = Path(str(directory), project_name)
-    if "://" in str(directory):
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"The project directory {str(path)!r} can't be written ({error}): pass another `directory` to "
-            "the tuner."
-        ) from error
-
-
-def encode_state(state: dict[str, Any]) -> str:
-    """Returns the contents of a state file: JSON with a version and a checksum."""
-    return json.dumps(
-        {"version": STATE_VERSION, "checksum": _checksum(state), "state": state}, allow_nan=False, indent=1
-    )
-
-
-def _checksum(state: Any) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def decode_state(path: str) -> dict[str, Any]:
-    """Reads a state file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The state that was given to `encode_state`.
-
-    Raises:
-        ValueError: Where the file is of a newer version, or is not as it was written.
-    """
-    try:
-        content = json.loads(Path(path).read_bytes())
-        version = content["version"]
-        if isinstance(version, int) and version > STATE_VERSION and isinstance(content["checksum"], str):
-            raise _NewerVersionError
-        state = content["state"]
-        if version != STATE_VERSION or content["checksum"] != _checksum(state):
-            raise ValueError("its checksum does not fit")
-        for sweep in state["sweeps"]:
-            Sweep.from_config(sweep)
-    except _NewerVersionError:
-        raise ValueError(
-            f"The state file {path!r} was written by a newer version of lrtuner: install that one, or begin "
-            "afresh with overwrite=True or a new project_name."
-        ) from None
-    except (ValueError, TypeError, KeyError, LookupError, RecursionError) as error:
-        raise ValueError(
-            f"The state file {path!r} is damaged ({error}). Put it back from a copy, or begin afresh with "
-            "overwrite=True or a new project_name."
-        ) from error
-    return state  # type: ignore[no-any-return]
-
-
-class _NewerVersionError(Exception):
-    pass
-
-
-def write_atomically(path: str, content: str, *, durable: bool = False) -> None:
-    """Writes a file so that the end of the process leaves the old or the new one, never a half.
-
-    Args:
-        path: The file.
-        content: Its text.
-        durable: Whether the same shall hold for the end of the machine, which takes milliseconds.
-    """
-    # One name for all: what a crash has left is overwritten by the next run.
-    temporary = f"{path}.tmp"
-    data = content.encode()
-    try:
-        # Unbuffered, since an oracle's state is written several times a trial.
-        file = open(temporary, "wb", buffering=0)  # noqa: SIM115
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        file = open(temporary, "wb", buffering=0)  # noqa: SIM115
-    with file:
-        if file.write(data) != len(data):
-            raise OSError(f"No room to write {temporary!r}: free some and run again.")
-        if durable:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -32,6 +32,10 @@ class LearningRateError(ValueError):
     """The learning-rate hyperparameter can't be told, or can't be narrowed."""
 
 
+class FixedLearningRateError(LearningRateError):
+    """The learning rate is declared as `Fixed`: there is nothing to narrow."""
+
+
 class LearningRateNotFoundError(LearningRateError):
     """No such hyperparameter is registered.
 
@@ -177,6 +181,7 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
 
     Raises:
         LearningRateNotFoundError: There is no such hyperparameter.
+        FixedLearningRateError: It is fixed.
         LearningRateError: There are several, the name is registered more than once, or it can't be narrowed.
     """
     names = list(dict.fromkeys(entry.name for entry in hyperparameters.space))
@@ -187,7 +192,13 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
             f"There is no hyperparameter named {name!r}. {_listed(names)} "
             'Name one of them, name scopes included: learning_rate="..."'
         )
-    _check_number(_entry(hyperparameters, name))
+    entry = _entry(hyperparameters, name)
+    if isinstance(entry, hp_types.Fixed):
+        raise FixedLearningRateError(
+            f"{name!r} is fixed at {entry.value!r}, so there is nothing to narrow. To search the learning "
+            f'rate, declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say'
+        )
+    _check_number(entry)
     return name
 
 

@@ -22,18 +22,18 @@ from lrtuner.oracle import (
     RUNS_SWEEPS_KEY,
     SETTINGS_KEY,
     LRRangeOracle,
-    is_json,
     is_own_trial,
     runners,
-    write_atomically,
 )
 from lrtuner.space import (
+    FixedLearningRateError,
     LearningRateError,
     LearningRateNotFoundError,
     Relation,
     find_learning_rate,
     spread_values,
 )
+from lrtuner.state import is_json, write_atomically
 from lrtuner.sweep import (
     NoSweepError,
     UnusableModelError,
@@ -243,6 +243,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     def _check_space(self, space: kt.HyperParameters) -> None:
         try:
             find_learning_rate(space, self.oracle.learning_rate)
+        except FixedLearningRateError:
+            # The search goes on without a sweep, and the oracle says so.
+            pass
         except LearningRateNotFoundError:
             # A fit method of the user's own may declare it yet.
             if type(self.hypermodel.hypermodel).fit is kt.HyperModel.fit:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from searches import RATE, assert_narrowed, build_model, compiled, random_search, rates, search, tuner, warned
 
 import lrtuner
-from lrtuner.oracle import STATE_VERSION, decode_state, encode_state
+from lrtuner.state import STATE_VERSION, decode_state, encode_state
 
 PROGRAM = Path(__file__).with_name("interrupted_process.py")
 

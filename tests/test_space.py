@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.lr_range import LRRange
-from lrtuner.space import LearningRateError, LearningRateNotFoundError, Relation, find_learning_rate, narrow
+from lrtuner.space import (
+    FixedLearningRateError,
+    LearningRateError,
+    LearningRateNotFoundError,
+    Relation,
+    find_learning_rate,
+    narrow,
+)
 
 RATE = "learning_rate"
 
@@ -88,7 +95,6 @@ class TestFindLearningRate:
     @pytest.mark.parametrize(
         "declare",
         [
-            lambda hp: hp.Fixed(RATE, 1e-3),
             lambda hp: hp.Boolean(RATE),
             lambda hp: hp.Choice(RATE, ["slow", "fast"]),
         ],
@@ -364,6 +370,13 @@ def test_nothing_inside_the_range_is_lost(entry, lr_range):
         low, high = lr_range.min_lr * (1 + 1e-6), lr_range.max_lr * (1 - 1e-6)
         kept = drawn(narrowed)
         assert all(is_one_of(value, kept) for value in drawn(entry) if low <= value <= high)
+
+
+def test_a_fixed_learning_rate_says_so():
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.Fixed(RATE, 1e-3)
+    with pytest.raises(FixedLearningRateError, match=r"is fixed at 0.001, so there is nothing to narrow"):
+        find_learning_rate(hyperparameters)
 
 
 class TestRelation:

@@ -184,6 +184,15 @@ class TestDeclarations:
         with pytest.raises(ValueError, match=r"no hyperparameter named 'rate'.*'units', 'learning_rate'"):
             tuner(tmp_path, sweep={"learning_rate": "rate"})
 
+    def test_fixed_in_advance(self, tmp_path):
+        hyperparameters = kt.HyperParameters()
+        hyperparameters.Fixed(RATE, 1e-3)
+        fixed = tuner(tmp_path, oracle=random_search(hyperparameters=hyperparameters))
+        with warned("No learning-rate sweep: 'learning_rate' is fixed at 0.001"):
+            search(fixed)
+        assert rates(fixed) == [1e-3, 1e-3]
+        assert fixed.oracle.sweeps == []
+
     @pytest.mark.parametrize("switch", [{}, {"tune_new_entries": False}, {"allow_new_entries": False}])
     def test_given_in_advance(self, tmp_path, switch):
         given = kt.HyperParameters()
