@@ -24,9 +24,11 @@ MIN_DEFAULT_STEPS = 100
 MAX_DEFAULT_STEPS = 300
 # Below ten batches no rule can tell a descent from noise.
 MIN_STEPS = 10
-# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over, and looks as
-# often whether the weights are still finite: TensorFlow's relu hides that they are NaN, which it makes zeros.
+# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over.
 _STEPS_PER_CALL = 5
+# Steps between two looks whether the weights are finite.  The loss need not show it: TensorFlow's relu makes
+# zeros of NaN.  Each look costs a fifth of a small net's step.
+_STEPS_PER_LOOK = 20
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
 
@@ -226,7 +228,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             if self._blow_up.update(loss) or len(self._losses) == len(self._ramp):
                 self._finish()
                 break
-        if len(self._losses) - self._checked >= _STEPS_PER_CALL or self._finished:
+        if len(self._losses) - self._checked >= _STEPS_PER_LOOK or self._finished:
             self._checked = len(self._losses)
             if not self._recorder.has_finite_weights():
                 self._losses[-1] = math.nan

@@ -95,6 +95,7 @@ def test_drop_ins_search_as_plain_tuners_do_in_the_narrowed_space(name, tmp_path
             assert trial.hyperparameters.values[RATE] == origin.hyperparameters.values[RATE]
 
 
+@pytest.mark.backend
 class TestDoors:
     def test_oracle_in_our_tuner(self, tmp_path):
         assert_narrowed(search(tuner(tmp_path)))
@@ -309,6 +310,9 @@ class TestOptions:
         assert_narrowed(search(again, verbose=1))
         assert "Learning-rate sweep of" in capsys.readouterr().out
 
+    @pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="KerasTuner serves TensorBoard there alone"
+    )
     def test_callbacks_see_nothing_of_the_sweep(self, tmp_path):
         seen = []
 
@@ -511,6 +515,7 @@ def test_warnings_are_not_needed_for_a_search_that_works(tmp_path):
     assert FIT["epochs"] == 1
 
 
+@pytest.mark.backend
 class TestRelations:
     """Hyperparameters that are not the optimizer's rate themselves."""
 

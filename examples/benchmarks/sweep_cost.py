@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -159,7 +159,9 @@ def main() -> None:
     names = arguments.models or list(BATCHES)
     if arguments.alone:
         whole_seconds(run_sweep if arguments.alone == "sweep" else run_fit, names[0])
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        # Not ru_maxrss, which a process inherits from the one that started it.
+        status = pathlib.Path("/proc/self/status").read_text()
+        print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
         return
     print(f"{'model':12s} {'what':9s} {'sweep/fit':>9s} {'sweep':>12s} {'plain fit':>12s}")
     for name in names:
