@@ -551,7 +551,7 @@ RULES: dict[str, Callable[[LRCurve], LRRange]] = {
 }
 
 
-# The best three of at least six trials in the outer quarter on one side say that the best rates lie beyond
+# The best three of at least six rates in the outer quarter on one side say that the best rates lie beyond
 # it: they do so by chance in 2 * 0.25**3 = 3%.
 BEST_TRIALS, EDGE_SHARE = 3, 0.25
 
@@ -569,13 +569,16 @@ def next_range(
 
     Returns:
         A range as wide as the searched one, with the edge in its middle. None where the best three
-        trials don't all lie in the outer quarter (of the decades) on one side, or there are fewer than six.
+        rates don't all lie in the outer quarter (of the decades) on one side, or there are fewer than six.
     """
     rates, values = np.asarray(learning_rates, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     values = np.where(np.isfinite(values), -values if maximize else values, np.inf)
-    if len(rates) < 2 * BEST_TRIALS:
+    # Trials at the same rate, as Hyperband promotes them and a Choice repeats them, tell it once.
+    order = np.argsort(values, kind="stable")
+    distinct = np.sort(np.unique(rates[order], return_index=True)[1])
+    if len(distinct) < 2 * BEST_TRIALS:
         return None
-    best = rates[np.argsort(values, kind="stable")[:BEST_TRIALS]]
+    best = rates[order][distinct[:BEST_TRIALS]]
     places = (np.log10(best) - math.log10(searched.min_lr)) / searched.decades
     half = 10.0 ** (searched.decades / 2)
     if (places >= 1 - EDGE_SHARE).all():

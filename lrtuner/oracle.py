@@ -23,10 +23,10 @@ import keras_tuner as kt
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange, NoRangeError, next_range, suggest_range
 from lrtuner.space import (
-    FixedLearningRateError,
     LearningRateError,
     LearningRateNotFoundError,
     Narrowed,
+    NothingToNarrowError,
     Relation,
     as_rate,
     find_learning_rate,
@@ -62,6 +62,8 @@ NEWS_PREFIX = _SWEEP_PREFIX + "_news/"
 STATE_FILE = "lr_range.json"
 PICTURE_FILE = "lr_sweeps.png"
 
+# The name of the objective that KerasTuner puts in the place of none.
+_NO_OBJECTIVE = "default_objective"
 # A sweep that was given away so often and never came back takes its workers down with it.
 _MOST_LEASES = 3
 # Seconds between two questions of a worker that waits for the sweep of another.
@@ -297,6 +299,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         return better
 
     def _learning_rate_name(self) -> str | None:
+        if self._declaration is not None:
+            return str(self._declaration["config"]["name"])
         try:
             return find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
         except LearningRateError:
@@ -617,11 +621,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if name is not None and _declaration(self.oracle.hyperparameters, name) != self._narrowed_to:
             narrow(self.oracle.hyperparameters, name, lr_range, self._sweeps[-1].relation)
 
-    def check_declaration(self, hyperparameters: kt.HyperParameters) -> None:
+    def check_declaration(self, hyperparameters: kt.HyperParameters, *, may_come_late: bool = False) -> None:
         """Warns where the learning rate is declared otherwise than when the sweep was run.
 
         Args:
             hyperparameters: What the hypermodel declares now.
+            may_come_late: Whether a `fit` of the user's own may declare the learning rate yet.
         """
         if self._declaration is None or not self._sweeps:
             return
@@ -631,7 +636,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             name = None
         now = None if name is None else _declaration(hyperparameters, name)
         before = self._declaration
-        if now == before:
+        if now == before or (now is None and (may_come_late or before["config"]["conditions"])):
             return
         if now is None or now["config"]["name"] != before["config"]["name"]:
             held = "Its range is for the old name; another hyperparameter is searched as it is declared."
@@ -698,10 +703,13 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             raise ValueError(_NO_RUNNER)
         try:
             hyperparameters, name = self._sweep_hyperparameters()
-        except FixedLearningRateError as error:
+        except NothingToNarrowError as error:
             self.skip_sweeps(str(error))
             return
-        hyperparameters.values[SETTINGS_KEY] = json.dumps({**self._settings, "learning_rate": name})
+        # Without an objective, KerasTuner takes nothing but a number for what a training returns.
+        named = self.oracle.objective.name != _NO_OBJECTIVE
+        settings = {**self._settings, "learning_rate": name, "objective_is_named": named}
+        hyperparameters.values[SETTINGS_KEY] = json.dumps(settings)
         self._due = hyperparameters
 
     def _sweep_hyperparameters(self) -> tuple[kt.HyperParameters, str | None]:
@@ -783,7 +791,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             sweep.lr_range = suggest_range(
                 read.curve,
                 rule=self.rule,
-                train_steps=read.train_steps,
+                train_steps=self._train_steps(read),
                 optimizer=read.optimizer,
                 batch_size=read.batch_size,
             )
@@ -795,9 +803,16 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         except NoRangeError as error:
             return str(error)
         except Exception as error:
+            if isinstance(self.rule, str):
+                raise
             # A rule of the user's own may fail in any way.
             return f"{type(error).__name__}: {error}"
         return None
+
+    def _train_steps(self, report: SweepReport) -> int | None:
+        """Returns the batches in a full training: Hyperband sets its trials' epochs by itself."""
+        epochs = getattr(self.oracle, "max_epochs", None) or report.epochs
+        return report.batches_per_epoch * epochs if report.batches_per_epoch and epochs else None
 
     def skip_sweeps(self, reason: str) -> None:
         """Goes on in the declared space, without a sweep.

@@ -32,8 +32,8 @@ class LearningRateError(ValueError):
     """The learning-rate hyperparameter can't be told, or can't be narrowed."""
 
 
-class FixedLearningRateError(LearningRateError):
-    """The learning rate is declared as `Fixed`: there is nothing to narrow."""
+class NothingToNarrowError(LearningRateError):
+    """The learning rate is fixed, or chosen from things that are no numbers: there is nothing to narrow."""
 
 
 class LearningRateNotFoundError(LearningRateError):
@@ -181,7 +181,7 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
 
     Raises:
         LearningRateNotFoundError: There is no such hyperparameter.
-        FixedLearningRateError: It is fixed.
+        NothingToNarrowError: It is fixed, or has no numbers to choose from.
         LearningRateError: There are several, the name is registered more than once, or it can't be narrowed.
     """
     names = list(dict.fromkeys(entry.name for entry in hyperparameters.space))
@@ -194,7 +194,7 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
         )
     entry = _entry(hyperparameters, name)
     if isinstance(entry, hp_types.Fixed):
-        raise FixedLearningRateError(
+        raise NothingToNarrowError(
             f"{name!r} is fixed at {entry.value!r}, so there is nothing to narrow. To search the learning "
             f'rate, declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say'
         )
@@ -330,7 +330,7 @@ def _check_number(entry: Any) -> None:
         isinstance(entry, hp_types.Choice) and all(map(_is_number, entry.values))
     ):
         return
-    raise LearningRateError(_CANT_NARROW.format(name=entry.name, entry=entry, lack="no numbers"))
+    raise NothingToNarrowError(_CANT_NARROW.format(name=entry.name, entry=entry, lack="no numbers"))
 
 
 def _check_positive(entry: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,8 @@ class Sweep:
         declared = config["declared"]
         return cls(
             name=config["name"],
-            hyperparameters=kt.HyperParameters.from_config(config["hyperparameters"]),
+            # KerasTuner changes the config of conditional hyperparameters while it reads it.
+            hyperparameters=kt.HyperParameters.from_config(copy.deepcopy(config["hyperparameters"])),
             curve=None if config["curve"] is None else LRCurve.from_config(config["curve"]),
             lr_range=None if config["lr_range"] is None else LRRange.from_config(config["lr_range"]),
             reason=config["reason"],
@@ -83,9 +86,12 @@ def is_json(path: str) -> bool:
 
 def check_writable(directory: Any, project_name: str) -> None:
     """Raises before any training where the project directory can't be written."""
-    path = Path(str(directory), project_name)
     if "://" in str(directory):
-        return
+        raise ValueError(
+            f"The project directory {str(directory)!r} is not on a disk of this machine, where lrtuner keeps "
+            "the sweep: pass a local `directory`, or use KerasTuner's own tuner."
+        )
+    path = Path(str(directory), project_name)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -155,8 +161,7 @@ def write_atomically(path: str, content: str, *, durable: bool = False) -> None:
         content: Its text.
         durable: Whether the same shall hold for the end of the machine, which takes milliseconds.
     """
-    # One name for all: what a crash has left is overwritten by the next run.
-    temporary = f"{path}.tmp"
+    temporary = f"{path}.{os.getpid()}-{threading.get_ident()}.tmp"
     data = content.encode()
     try:
         # Unbuffered, since an oracle's state is written several times a trial.

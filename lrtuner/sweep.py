@@ -10,6 +10,7 @@ import math
 import random
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,9 +27,6 @@ MAX_DEFAULT_STEPS = 300
 MIN_STEPS = 10
 # Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over.
 _STEPS_PER_CALL = 5
-# Steps between two looks whether the weights are finite.  The loss need not show it: TensorFlow's relu makes
-# zeros of NaN.  Each look costs a fifth of a small net's step.
-_STEPS_PER_LOOK = 20
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
 
@@ -49,13 +47,15 @@ class SweepReport:
         curve: The recorded `LRCurve`.
         optimizer: Class name of the optimizer.
         batch_size: Rows in a batch, or `None` where the data brings its own batches.
-        train_steps: Batches in the full training, or `None` where nobody knows.
+        batches_per_epoch: Batches in an epoch, or `None` where nobody knows.
+        epochs: Epochs that the training was to have, or `None`.
     """
 
     curve: LRCurve
     optimizer: str
     batch_size: int | None
-    train_steps: int | None
+    batches_per_epoch: int | None
+    epochs: int | None
 
     def to_config(self) -> dict[str, Any]:
         """Returns the report as a dict for JSON."""
@@ -102,6 +102,10 @@ def check_settings(min_lr: float, max_lr: float, steps: int | None) -> None:
     geometric_ramp(min_lr, max_lr, MIN_STEPS if steps is None else steps)
 
 
+# Which sweep has a model in hand.
+_sweeping: weakref.WeakKeyDictionary[Any, LRFinder] = weakref.WeakKeyDictionary()
+
+
 class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """Sweeps the learning rate during `model.fit` and records each batch's own loss.
 
@@ -116,6 +120,9 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
     model.fit(x, y, batch_size=64, epochs=2, callbacks=[finder])
     finder.curve.plot()
     ```
+
+    Put it last among the callbacks, so that none of the others changes the model after it was restored. Where
+    an exception or Ctrl-C leaves the fit, call `close()`; `find_lr` does so by itself.
 
     The LR range test is due to Smith, "Cyclical Learning Rates for Training Neural Networks", 2017
     (arXiv:1506.01186).
@@ -161,12 +168,17 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes over the learning rate, and keeps what the sweep will change."""
         del logs
+        # What an exception has cut off would otherwise be taken for the model's own state.
+        self.close()
+        cut_off = _sweeping.get(self.model)
+        if cut_off is not None:
+            cut_off.close()
+        _sweeping[self.model] = self
         ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
         self._ramp = ramp
         self._losses: list[float] = []
         self._batches_before_epoch = -1
         self._blow_up = BlowUpDetector()
-        self._checked = 0
         self._finished = False
         self.curve = None
         if self.restore:
@@ -184,6 +196,12 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 
     def _number_of_steps(self) -> int:
         per_epoch = self.params.get("steps")
+        if per_epoch == 1:
+            warnings.warn(
+                "The data is one batch, which the sweep repeats: its curve shows how well that batch is "
+                "learned by heart. Pass a smaller batch_size, unless you train on whole batches on purpose.",
+                stacklevel=2,
+            )
         available = None if per_epoch is None else per_epoch * self.params["epochs"]
         if self.steps is not None:
             if available is not None and available < self.steps:
@@ -228,11 +246,6 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             if self._blow_up.update(loss) or len(self._losses) == len(self._ramp):
                 self._finish()
                 break
-        if len(self._losses) - self._checked >= _STEPS_PER_LOOK or self._finished:
-            self._checked = len(self._losses)
-            if not self._recorder.has_finite_weights():
-                self._losses[-1] = math.nan
-                self._finish()
         if self._progress is not None and self._losses:
             last = len(self._losses)
             self._progress.update(
@@ -261,6 +274,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self.curve = LRCurve(self._ramp[: len(self._losses)], np.array(self._losses, dtype=float))
         self._recorder.release()
         self._recorder = None
+        _sweeping.pop(self.model, None)
         if self._snapshot is not None:
             self._snapshot.restore()
             self._snapshot = None
@@ -289,22 +303,49 @@ class _SweptStep:
             self._optimizer._track_variable(self.rate)
             self._optimizer._learning_rate = self.rate
         self.trackers = model.metrics
+        self._plain_step = model.train_step
         self._plain = _defaults(model, "train_step", "compute_metrics", "get_metrics_result")
         if self._plain:
             tracker = model._loss_tracker
             self.trackers = [tracker]
-            model.get_metrics_result = lambda: {"loss": tracker.result()}
-            model.compute_metrics = lambda *_args, **_kwargs: model.get_metrics_result()
+            result = model.get_metrics_result
 
-    def has_finite_weights(self) -> bool:
-        """Whether none of the trained weights is NaN or infinite."""
-        # A sum is finite where all of its terms are, but for overflows that no good rate comes near.
-        sums = [keras.ops.sum(variable) for variable in self.model.trainable_variables]
-        return bool(np.isfinite([float(keras.ops.convert_to_numpy(one)) for one in sums]).all())
+            def result_or_loss() -> dict[str, Any]:
+                try:
+                    return dict(result())
+                except ValueError:
+                    # Keras asks after the epoch for compiled metrics, which no step has computed.
+                    return {"loss": tracker.result()}
+
+            model.get_metrics_result = result_or_loss
+
+    def run(self, *arguments: Any) -> Any:
+        """Runs, or traces, the model's step without its metrics; a validation in between keeps them."""
+        if not self._plain:
+            return self._plain_step(*arguments)
+        tracker = self.trackers[0]
+        self.model.compute_metrics = lambda *_args, **_kwargs: {"loss": tracker.result()}
+        try:
+            return self._plain_step(*arguments)
+        finally:
+            del self.model.compute_metrics
+
+    def install(self, step: Callable[..., Any]) -> None:
+        """Makes the model train with another step, until `release`."""
+        self.model.train_step = step
+        self.model.make_train_function(force=True)
+
+    def weight_sums(self) -> list[Any]:
+        """Returns sums that are finite where all trained weights are, but for overflows far from good rates.
+
+        The loss needn't show that weights are NaN: TensorFlow's relu makes zeros of them.
+        """
+        return [keras.ops.sum(variable) for variable in self.model.trainable_variables]
 
     def release(self) -> None:
+        del self.model.train_step
         if self._plain:
-            del self.model.compute_metrics, self.model.get_metrics_result
+            del self.model.get_metrics_result
         if self.rate is self._declared_rate:
             self.rate.assign(self._rate_before)
         else:
@@ -328,7 +369,7 @@ class _StepwiseRecorder:
         self._step = _SweptStep(model)
         # Only JAX keeps the model's state outside of its variables while it trains.
         self._sync_state = getattr(model, "jax_state_sync", lambda: None)
-        model.make_train_function(force=True)
+        self._step.install(self._step.run)
 
     def before_batch(self, position: int) -> None:
         self._sync_state()
@@ -338,11 +379,9 @@ class _StepwiseRecorder:
 
     def new_losses(self, position: int, logs: dict[str, Any]) -> list[float]:
         del position
-        return [float(_loss_in(logs))]
-
-    def has_finite_weights(self) -> bool:
         self._sync_state()
-        return self._step.has_finite_weights()
+        sums = [float(keras.ops.convert_to_numpy(one)) for one in self._step.weight_sums()]
+        return [float(_loss_in(logs)) if np.isfinite(sums).all() else math.nan]
 
     def release(self) -> None:
         self._sync_state()
@@ -356,15 +395,8 @@ class _CompiledRecorder:
         import tensorflow as tf
 
         self._step = step = _SweptStep(model)
-        plain_step = model.train_step
         rates = tf.constant(ramp, dtype=step.rate.dtype)
         numbers = tf.range(len(ramp))
-        # One compiled call is cheaper than one call a weight.
-        self._finite = tf.function(
-            lambda: tf.reduce_all(
-                [tf.math.is_finite(tf.reduce_sum(variable)) for variable in model.trainable_variables]
-            )
-        )
         self._position = position = tf.Variable(0, dtype=numbers.dtype)
         self._recorded = recorded = tf.Variable(tf.zeros(len(ramp)))
 
@@ -372,14 +404,16 @@ class _CompiledRecorder:
             step.rate.assign(rates[tf.minimum(position, len(ramp) - 1)])
             for tracker in step.trackers:
                 tracker.reset_state()
-            loss = tf.cast(_loss_in(plain_step(data)), recorded.dtype)
+            loss = tf.cast(_loss_in(step.run(data)), recorded.dtype)
+            loss = tf.where(
+                tf.reduce_all([tf.math.is_finite(one) for one in step.weight_sums()]), loss, math.nan
+            )
             # A comparison, not a scatter: XLA compiles it, and steps past the ramp's end write nothing.
             recorded.assign(tf.where(numbers == position, loss, recorded))
             position.assign_add(1)
             return {"loss": loss}
 
-        model.train_step = swept_step
-        model.make_train_function(force=True)
+        step.install(swept_step)
 
     @staticmethod
     def serves(model: Any) -> bool:
@@ -399,11 +433,7 @@ class _CompiledRecorder:
         recorded: list[float] = self._recorded.numpy()[position : int(self._position.numpy())].tolist()
         return recorded
 
-    def has_finite_weights(self) -> bool:
-        return bool(self._finite())
-
     def release(self) -> None:
-        del self._step.model.train_step
         self._step.release()
 
 
@@ -496,12 +526,13 @@ def _check_trainable(model: Any, x: Any) -> None:
         )
     if x is None:
         raise UnusableModelError("No training data: pass x (and y), as to model.fit.")
-    try:
-        batches_or_rows = len(x)
-    except TypeError:
-        return
-    if batches_or_rows == 0:
-        raise UnusableModelError("The training data is empty: x has length 0.")
+    for data in keras.tree.flatten(x):
+        try:
+            batches_or_rows = len(data)
+        except TypeError:
+            continue
+        if batches_or_rows == 0:
+            raise UnusableModelError("The training data is empty: x has length 0.")
 
 
 def sweep_in_training(
@@ -536,13 +567,20 @@ def sweep_in_training(
         NoSweepError: Where the training function never calls `model.fit`.
     """
     plain_fit = model.fit
-    signature = inspect.signature(plain_fit)
+    parameters = inspect.signature(plain_fit).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    # Where a fit of the user's own only passes on what it is given, that is named as for Keras' fit.
+    passes_on = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    signature = inspect.signature(functools.partial(keras.Model.fit, model) if passes_on else plain_fit)
     finder: LRFinder | None = None
     training: dict[str, Any] = {}
 
     @functools.wraps(plain_fit)
     def fit(*args: Any, **kwargs: Any) -> None:
         nonlocal finder
+        if finder is not None:
+            # The sweep is over, and the training code has caught what was to tell it.
+            raise _SweepFinished
         arguments = signature.bind(*args, **kwargs).arguments
         arguments.update(arguments.pop("kwargs", {}))
         training.update(arguments)
@@ -561,17 +599,27 @@ def sweep_in_training(
         with warnings.catch_warnings():
             # Data of unknown length is cycled on purpose.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            plain_fit(**arguments)
+            plain_fit(
+                **{
+                    name: value
+                    for name, value in arguments.items()
+                    if takes_any or name in signature.parameters
+                }
+            )
         raise _SweepFinished
 
     before = {name: getattr(model, name, None) for name in ("steps_per_execution", "train_function")}
-    model.fit = fit
+
+    def train_on_batch(*_args: Any, **_kwargs: Any) -> None:
+        raise _SweepFinished
+
+    model.fit, model.train_on_batch = fit, train_on_batch
     try:
         train()
     except _SweepFinished:
         pass
     finally:
-        del model.fit
+        del model.fit, model.train_on_batch
         if finder is not None:
             finder.close()
             for name, value in before.items():
@@ -581,13 +629,13 @@ def sweep_in_training(
             "The training function ended without a call of model.fit, so no learning-rate curve could be "
             "recorded: train with model.fit, or declare a narrower learning-rate space by hand."
         )
-    batches_per_epoch = finder.params.get("steps")
     epochs = training.get("epochs", 1) - training.get("initial_epoch", 0)
     return SweepReport(
         curve=finder.curve,
         optimizer=type(getattr(model.optimizer, "inner_optimizer", model.optimizer)).__name__,
         batch_size=_batch_size(training),
-        train_steps=batches_per_epoch * epochs if batches_per_epoch and epochs > 0 else None,
+        batches_per_epoch=finder.params.get("steps"),
+        epochs=epochs if epochs > 0 else None,
     )
 
 
@@ -617,7 +665,7 @@ def _batch_size(training: dict[str, Any]) -> int | None:
     spec = getattr(data, "element_spec", None)
     if spec is None:
         # Keras batches arrays by 32 where nothing is said; everything else brings batches of its own.
-        return 32 if hasattr(data, "shape") else None
+        return 32 if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data)) else None
     rows = keras.tree.flatten(spec)[0].shape[0]
     return None if rows is None else int(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import keras_tuner as kt
 
 from lrtuner.generators import SharedGenerators
@@ -26,9 +28,9 @@ from lrtuner.oracle import (
     runners,
 )
 from lrtuner.space import (
-    FixedLearningRateError,
     LearningRateError,
     LearningRateNotFoundError,
+    NothingToNarrowError,
     Relation,
     find_learning_rate,
     spread_values,
@@ -111,7 +113,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         """Trains as the wrapped hypermodel does, or sweeps where the trial is a sweep.
 
         Returns:
-            What the wrapped hypermodel's `fit` returns. Of a sweep 0.0, since it has no objective.
+            What the wrapped hypermodel's `fit` returns. Of a sweep something that KerasTuner takes for a
+            result, a `History` of zeros or 0.0.
         """
         if SETTINGS_KEY not in hp.values:
             args, kwargs = self._generators.for_training(args), self._generators.for_training(kwargs)
@@ -131,11 +134,12 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             except Exception as error:
                 hp.values[ERROR_KEY] = _describe(error)
                 raise
-        return 0.0
+        return _no_results(json.loads(hp.values[SETTINGS_KEY])["objective_is_named"])
 
     def _sweep(self, hp: kt.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> str:
         settings = json.loads(hp.values[SETTINGS_KEY])
         name = settings.pop("learning_rate")
+        del settings["objective_is_named"]
         points: dict[float, float] = {}
         args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
         report = sweep_in_training(
@@ -173,7 +177,22 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         hp = hp.copy()
         hp.values = {key: one for key, one in hp.values.items() if not key.startswith("lrtuner/")}
         hp.values[name] = value
-        return peak_rate(self.hypermodel.build(hp))
+        model = self.hypermodel.build(hp)
+        if not model.compiled:
+            raise LearningRateError(
+                "the model is compiled in HyperModel.fit, so how its learning rate follows the "
+                "hyperparameter can't be seen: compile it in build, or declare the rate itself"
+            )
+        return peak_rate(model)
+
+
+def _no_results(objective_is_named: bool) -> Any:
+    if not objective_is_named:
+        return 0.0
+    history = keras.callbacks.History()
+    # Training code of the user's own looks up what it likes.
+    history.history = collections.defaultdict(lambda: [0.0])
+    return history
 
 
 def _same_rate(rate: float, other: float) -> bool:
@@ -238,17 +257,20 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
             declared = self.oracle.get_space()
             self.oracle.restore()
-            self.oracle.check_declaration(declared)
+            self.oracle.check_declaration(declared, may_come_late=self._declares_in_fit())
+
+    def _declares_in_fit(self) -> bool:
+        """Whether a `fit` of the user's own may declare hyperparameters."""
+        return type(self.hypermodel.hypermodel).fit is not kt.HyperModel.fit
 
     def _check_space(self, space: kt.HyperParameters) -> None:
         try:
             find_learning_rate(space, self.oracle.learning_rate)
-        except FixedLearningRateError:
+        except NothingToNarrowError:
             # The search goes on without a sweep, and the oracle says so.
             pass
         except LearningRateNotFoundError:
-            # A fit method of the user's own may declare it yet.
-            if type(self.hypermodel.hypermodel).fit is kt.HyperModel.fit:
+            if not self._declares_in_fit():
                 raise
 
     def save(self) -> None:
@@ -285,7 +307,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         except Exception:
             # A model that can't be built is the next trial's business.
             return
-        self.oracle.check_declaration(declared)
+        self.oracle.check_declaration(declared, may_come_late=self._declares_in_fit())
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Searches, see `keras_tuner.Tuner`; the arguments are those of `model.fit`.

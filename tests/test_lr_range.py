@@ -387,6 +387,10 @@ class TestNextRange:
         scores = np.array([0.0, 0.1, 5, 5, 0.2, 5, 5, 5, 5])
         assert next_range(self.rates[:9], scores, self.searched, maximize=False) is None
 
+    def test_repeated_rates_count_once(self):
+        rates = np.repeat([1e-3, 3e-2, 1e-1], 4)
+        assert next_range(rates, -rates, self.searched, maximize=False) is None
+
     def test_few_trials_say_nothing_and_failed_ones_are_worst(self):
         assert next_range(self.rates[:5], self.rates[:5], self.searched, maximize=False) is None
         found = next_range(

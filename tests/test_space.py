@@ -9,9 +9,9 @@ from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.lr_range import LRRange
 from lrtuner.space import (
-    FixedLearningRateError,
     LearningRateError,
     LearningRateNotFoundError,
+    NothingToNarrowError,
     Relation,
     find_learning_rate,
     narrow,
@@ -375,7 +375,7 @@ def test_nothing_inside_the_range_is_lost(entry, lr_range):
 def test_a_fixed_learning_rate_says_so():
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.Fixed(RATE, 1e-3)
-    with pytest.raises(FixedLearningRateError, match=r"is fixed at 0.001, so there is nothing to narrow"):
+    with pytest.raises(NothingToNarrowError, match=r"is fixed at 0.001, so there is nothing to narrow"):
         find_learning_rate(hyperparameters)
 
 

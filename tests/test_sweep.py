@@ -8,7 +8,13 @@ import pytest
 
 import lrtuner
 from lrtuner.curve import geometric_ramp
-from lrtuner.sweep import UnusableModelError, default_steps, peak_rate, preserved_random_state
+from lrtuner.sweep import (
+    UnusableModelError,
+    default_steps,
+    peak_rate,
+    preserved_random_state,
+    sweep_in_training,
+)
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -160,7 +166,8 @@ def test_nan_that_a_relu_hides_is_found():
     x = np.copy(X)
     x[40] = np.nan
     curve = sweep(classifier(), x, LABELS, steps=100)
-    assert len(curve) <= 20
+    # The row is in the second batch.
+    assert len(curve) == 2
     assert np.isnan(curve.losses[-1])
     assert np.isfinite(curve.losses[:-1]).all()
 
@@ -189,6 +196,58 @@ def test_callback_says_how_many_epochs_it_needs():
         linear().fit(X, Y, batch_size=32, epochs=2, verbose=0, callbacks=[finder])
     with pytest.raises(ValueError, match="at least 10 batches but this fit runs 5"):
         linear().fit(X, Y, batch_size=32, verbose=0, callbacks=[lrtuner.LRFinder()])
+
+
+def test_sweep_stops_within_five_steps_of_the_blow_up():
+    model = linear(keras.optimizers.SGD(0.1))
+    curve = sweep_in_training(
+        model,
+        lambda: model.fit(X, Y, batch_size=32, verbose=0),
+        min_lr=1e-4,
+        max_lr=1e6,
+        steps=200,
+    ).curve
+    assert len(curve) < 180
+    steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    assert len(curve) <= steps <= len(curve) + 5
+
+
+def test_validation_stays_out_of_the_sweep():
+    class Guarded(keras.Sequential):
+        def evaluate(self, *_arguments, **_keywords):
+            raise AssertionError("validated")
+
+    def train(**arguments):
+        model = Guarded([keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        model.compile("sgd", "mse")
+        return sweep_in_training(
+            model,
+            lambda: model.fit(X, Y, batch_size=32, shuffle=False, verbose=0, **arguments),
+            min_lr=1e-4,
+            max_lr=0.3,
+            steps=33,
+        )
+
+    assert train(validation_data=(X, Y), epochs=2).curve == sweep(linear())
+    split = train(validation_split=0.2).curve
+    # The last fifth of the rows is for validation.
+    expected = losses_by_hand(X[:112], Y[:112], split.learning_rates, 32, steps=33)
+    np.testing.assert_allclose(split.losses, expected, rtol=1e-5)
+
+
+def test_fit_that_only_passes_on_its_arguments():
+    class Wrapped(keras.Sequential):
+        def fit(self, *arguments, **keywords):
+            return super().fit(*arguments, **keywords)
+
+    model = Wrapped([keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile("sgd", "mse")
+    assert sweep(model) == sweep(linear())
+
+
+def test_one_batch_of_data_is_said():
+    with pytest.warns(UserWarning, match=r"one batch, which the sweep repeats.*smaller batch_size"):
+        sweep(linear(), X[:20], Y[:20])
 
 
 # --- The model afterwards -----------------------------------------------------------------------------------
@@ -243,6 +302,46 @@ class _Interrupted(keras.losses.Loss):
         if self.calls > 7:
             raise self.error("stop here")
         return keras.ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+
+def test_validation_beside_the_callback_keeps_its_metrics():
+    model = linear(metrics=["mae"])
+    before = state_of(model)[:2]
+    history = model.fit(
+        X,
+        Y,
+        batch_size=8,
+        epochs=2,
+        validation_data=(X, Y),
+        verbose=0,
+        callbacks=[lrtuner.LRFinder(1e-5, 1e-2, steps=30)],
+    )
+    assert "val_mae" in history.history
+    assert_same(before, state_of(model)[:2])
+    assert set(model.evaluate(X, Y, verbose=0, return_dict=True)) == {"loss", "mae"}
+    assert "val_mae" in model.fit(X, Y, validation_data=(X, Y), verbose=0).history
+
+
+def test_sweep_that_an_exception_cut_off_is_undone_by_the_next():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            del logs
+            if batch == 3:
+                raise KeyboardInterrupt
+
+    model = linear(keras.optimizers.SGD(0.05))
+    before = state_of(model)
+    finder = lrtuner.LRFinder(1e-4, 0.1, steps=20)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=9, verbose=0, callbacks=[finder, Stop()])
+    model.fit(X, Y, epochs=9, verbose=0, callbacks=[lrtuner.LRFinder(1e-4, 0.1, steps=20)])
+    assert_same(before, state_of(model))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=9, verbose=0, callbacks=[finder, Stop()])
+    finder.close()
+    assert_same(before, state_of(model))
+    assert len(finder.curve) == 4
+    model.fit(X, Y, verbose=0)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -574,6 +673,7 @@ print("the same")
         ({"steps": 12.5}, "steps"),
         ({"x": None, "y": None}, "No training data"),
         ({"x": X[:0], "y": Y[:0]}, "empty"),
+        ({"x": {"a": X[:0]}}, "empty"),
     ],
 )
 def test_bad_arguments(arguments, message):
