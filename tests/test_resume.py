@@ -15,7 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from searches import RATE, assert_narrowed, build_model, compiled, random_search, rates, search, tuner, warned
+from searches import (
+    RATE,
+    assert_narrowed,
+    build_model,
+    compiled,
+    declared_rate,
+    random_search,
+    rates,
+    search,
+    tuner,
+    warned,
+)
 
 import lrtuner
 from lrtuner.state import STATE_VERSION, decode_state, encode_state
@@ -98,6 +109,30 @@ class TestSecondRun:
                 directory=directory,
                 project_name="project",
             )
+
+    @pytest.mark.parametrize("where", ["beside", "in_a_branch", "in_fit"])
+    def test_conditional_and_late_declarations(self, tmp_path, recwarn, where):
+        class Declaring(kt.HyperModel):
+            def build(self, hp):
+                kind = hp.Choice("kind", ["one", "two"])
+                rate = declared_rate(hp) if where == "beside" else None
+                with hp.conditional_scope("kind", ["two"]):
+                    if kind == "two":
+                        hp.Int("units", 2, 8)
+                        rate = declared_rate(hp) if where == "in_a_branch" else rate
+                return compiled(rate or 0.01)
+
+            def fit(self, hp, model, *arguments, **keywords):
+                if where == "in_fit":
+                    model.optimizer.learning_rate = declared_rate(hp)
+                return model.fit(*arguments, **keywords)
+
+        first = search(tuner(tmp_path, Declaring()))
+        recwarn.clear()
+        again = tuner(tmp_path, Declaring(), oracle=random_search(3))
+        assert not [one for one in recwarn if "learning rate" in str(one.message)]
+        assert again.oracle.lr_range == first.oracle.lr_range
+        assert len(search(again).oracle.trials) == 3
 
     @pytest.mark.parametrize("stock", [False, True])
     def test_before_the_first_trial(self, directory, finished, monkeypatch, stock):
