@@ -544,10 +544,10 @@ def _steepest_to_minimum(curve: LRCurve, ratio: float) -> LRRange:
 
 
 RULES: dict[str, Callable[[LRCurve], LRRange]] = {
+    "posterior": _posterior,
     "d90": _d90,
     "notebook": _notebook,
     "notebook_4x": _notebook_4x,
-    "posterior": _posterior,
 }
 
 
