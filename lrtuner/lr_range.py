@@ -47,6 +47,8 @@ class Evidence:
         edge: Learning rate from which on the loss rose or blew up, or None.
         usual: Learning rate that is usual for the optimizer and the batch size, or None where they are
             unknown or were not used.
+        width: Decades that the rule chose, before the sweep's ends cut any off.
+        reach: Decades of them that were added toward the curve's side, since the usual rate disagrees.
     """
 
     batches: int
@@ -56,6 +58,13 @@ class Evidence:
     descent_end: float | None
     edge: float | None
     usual: float | None = None
+    width: float = 0.0
+    reach: float = 0.0
+
+    @property
+    def is_descent_significant(self) -> bool:
+        """Whether the loss fell by more than its noise explains."""
+        return self.descent_end is not None
 
     @property
     def is_from_curve(self) -> bool:
@@ -77,7 +86,11 @@ class Evidence:
             words = "The loss neither fell nor rose beyond its noise."
         if self.usual is not None:
             words += f" {self.usual:.2g} is usual for this optimizer and batch size."
-        return f"{words} {self.batches} batches, {self.density:.2g} in a decade."
+        earned = self.width - self.reach
+        words += f" {self.batches} batches, {self.density:.2g} in a decade, earn {earned:.2g} decades"
+        if self.reach > 0:
+            words += f"; {self.reach:.2g} more since curve and usual rate disagree"
+        return f"{words}."
 
     def to_config(self) -> dict[str, Any]:
         """Return the evidence as a dict of strict JSON."""
@@ -311,12 +324,14 @@ class _Reading:
     descent: float
     noise: float
 
-    def evidence(self, usual: float | None = None) -> Evidence:
+    def evidence(self, width: float, usual: float | None = None, reach: float = 0.0) -> Evidence:
         """Return the reading for the user: rates, not logarithms."""
         complete, edge, usual = (
             None if at is None else float(10.0**at) for at in (self.complete, self.edge, usual)
         )
-        return Evidence(self.batches, self.density, self.noise, self.descent, complete, edge, usual)
+        return Evidence(
+            self.batches, self.density, self.noise, self.descent, complete, edge, usual, width, reach
+        )
 
     def between(self, short: float, long: float) -> float:
         """Return a value between that for a short sweep and that for a long one."""
@@ -329,7 +344,7 @@ def _d90(curve: LRCurve) -> LRRange:
     reading = _read(curve)
     half = reading.between(WIDTH_SHORT, WIDTH_LONG) / 2
     centre = _d90_centre(curve, reading)
-    return _swept(curve, reading, centre - half, centre + half, reading.evidence())
+    return _swept(curve, reading, centre - half, centre + half, reading.evidence(2 * half))
 
 
 def _d90_centre(curve: LRCurve, reading: _Reading) -> float:
@@ -379,7 +394,8 @@ def _posterior(
     half = reading.between(POSTERIOR_SHORT, POSTERIOR_LONG) / 2
     reach = min(max(abs(gap) - DISAGREEMENT, 0.0), REACH)
     below, above = (reach, 0.0) if gap > 0 else (0.0, reach)
-    return _swept(curve, reading, centre - half - below, centre + half + above, reading.evidence(prior))
+    evidence = reading.evidence(2 * half + reach, prior, reach)
+    return _swept(curve, reading, centre - half - below, centre + half + above, evidence)
 
 
 def _swept(curve: LRCurve, reading: _Reading, low: float, high: float, evidence: Evidence) -> LRRange:

@@ -343,9 +343,17 @@ class TestEvidence:
         assert evidence.edge == pytest.approx(1.0, rel=0.5)
         assert evidence.usual == pytest.approx(0.02)
         assert evidence.density == pytest.approx(299 / 8, rel=0.1)
+        assert evidence.is_descent_significant
+        assert (evidence.width, evidence.reach) == (pytest.approx(1.3), 0.0)
         words = str(evidence)
-        for part in ("fell by 1.", "times the noise", "rose from", "0.02 is usual", "in a decade"):
+        for part in ("fell by 1.", "times the noise", "rose from", "0.02 is usual", "earn 1.3 decades"):
             assert part in words
+
+    def test_disagreement_widens_and_is_said(self):
+        found = suggest_range(sweep(fall=-6, explode=-3), optimizer="SGD")
+        assert found.evidence.reach == 1.0
+        assert found.evidence.width == pytest.approx(2.3)
+        assert "1 more since curve and usual rate disagree" in str(found.evidence)
 
     def test_short_noise_leaves_only_what_is_usual(self):
         losses = np.random.default_rng(0).normal(2.3, 0.05, 12)
