@@ -29,7 +29,7 @@ SMOOTHING_STEPS = 1.2
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LRCurve:
     """The training loss of each batch of a learning-rate sweep.
 
@@ -77,6 +77,12 @@ class LRCurve:
 
     def __len__(self) -> int:
         return len(self.losses)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "LRCurve(0 batches)"
+        first, last = self.learning_rates[[0, -1]]
+        return f"LRCurve({len(self)} batches, learning rates {first:.3g} to {last:.3g})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LRCurve):

@@ -87,7 +87,7 @@ class Evidence:
         if self.usual is not None:
             words += f" {self.usual:.2g} is usual for this optimizer and batch size."
         earned = self.width - self.reach
-        words += f" {self.batches} batches, {self.density:.2g} in a decade, earn {earned:.2g} decades"
+        words += f" {self.batches} usable batches, {self.density:.2g} in a decade, earn {earned:.2g} decades"
         if self.reach > 0:
             words += f"; {self.reach:.2g} more since curve and usual rate disagree"
         return f"{words}."
@@ -206,7 +206,10 @@ def suggest_range(
         ):
             raise ValueError(f"{name} must be an integer of at least 1 or None, got {hint!r}.")
     if optimizer is not None and not isinstance(optimizer, str):
-        raise ValueError(f"optimizer must be a Keras class name such as 'Adam' or None, got {optimizer!r}.")
+        raise ValueError(
+            f"optimizer must be a Keras class name such as 'Adam' or None, got {optimizer!r}: pass "
+            "type(model.optimizer).__name__."
+        )
     if isinstance(rule, str):
         if rule not in RULES:
             raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}.")
@@ -372,7 +375,7 @@ def _posterior(
     Where data and loss have usual scales, that rate is as good as a sweep; elsewhere it is decades off.
     Without an optimizer that has a usual rate, this is d90.
     """
-    prior = PRIOR_CENTRES.get(optimizer or "")
+    prior = {name.lower(): centre for name, centre in PRIOR_CENTRES.items()}.get((optimizer or "").lower())
     if prior is None:
         return _d90(curve)
     # The gradients of a larger batch are less noisy: the square-root rule.
@@ -554,7 +557,7 @@ def _steepest_to_minimum(curve: LRCurve, ratio: float) -> LRRange:
     if low >= high:
         raise NoRangeError(
             f"The loss falls most steeply at {low:.3g}, which is not below {high:.3g}, a tenth of the rate "
-            "at its minimum. Use the rule 'd90', or sweep over more batches."
+            "at its minimum. Use the default rule, or sweep over more batches."
         )
     return LRRange(low, high)
 

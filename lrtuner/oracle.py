@@ -600,6 +600,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             return
         if self._sweeps and not os.path.exists(self._path(PICTURE_FILE)):
             self._save_picture()
+        if self.verbose and self._sweeps and self._sweeps[-1].outcome:
+            print(f"The learning-rate sweep of an earlier run holds. {self._sweeps[-1].outcome}")
         settings = self._described_settings()
         changed = [
             f"{key}={state['settings'].get(key)!r}"

@@ -300,13 +300,17 @@ def _loss_limits(losses: FloatArray) -> Bounds | None:
 
 def _set_height(axes: Axes, low: float, high: float, bottom: float, top: float) -> None:
     """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty."""
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import FuncFormatter
 
     height = (high - low) / (1.0 - bottom - top)
     if math.isfinite(height):
         axes.set_ylim(low - bottom * height, high + top * height)
     # Plain numbers: matplotlib's common factor ("1e6") would stand where the legend is.
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.6g}"))
+    # None where notes and bars are: a cross-entropy has no values below 0.
+    room = 0.02 * (high - low)
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.6g}" if low - room <= value <= high + room else "")
+    )
 
 
 def _draw_curve(axes: Axes, one: _Series, low: float, high: float, *, alone: bool) -> Sequence[Artist]:

@@ -293,7 +293,7 @@ def _only_learning_rate(hyperparameters: keras_tuner.HyperParameters, names: Seq
     if not candidates:
         raise LearningRateNotFoundError(
             f"No hyperparameter is named like a learning rate. {_listed(names)} "
-            'If one of them is the learning rate, name it: learning_rate="..."'
+            + ('If one of them is the learning rate, name it: learning_rate="..."' if names else _DECLARE)
         )
     if len(candidates) > 1:
         raise LearningRateError(
@@ -301,6 +301,9 @@ def _only_learning_rate(hyperparameters: keras_tuner.HyperParameters, names: Seq
             f"Name the one to narrow, for example learning_rate={candidates[0]!r}."
         )
     return candidates[0]
+
+
+_DECLARE = 'Declare it where the model is built: hp.Float("learning_rate", 1e-6, 10.0, sampling="log"), say.'
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ class Sweep:
     """
 
     name: str
-    hyperparameters: kt.HyperParameters
+    hyperparameters: kt.HyperParameters = dataclasses.field(repr=False)
     curve: LRCurve | None = None
     lr_range: LRRange | None = None
     reason: str | None = None

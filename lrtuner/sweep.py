@@ -722,6 +722,8 @@ def find_lr(
         ValueError: Where the bounds or the number of steps make no sense.
     """
     check_settings(min_lr, max_lr, steps)
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size must be an integer above 0 or None, received {batch_size!r}.")
     _check_trainable(model, x)
     return sweep_in_training(
         model,

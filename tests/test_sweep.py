@@ -671,6 +671,8 @@ print("the same")
         ({"max_lr": float("inf")}, "max_lr"),
         ({"steps": 9}, "steps"),
         ({"steps": 12.5}, "steps"),
+        ({"batch_size": "32"}, "batch_size must be an integer above 0"),
+        ({"batch_size": 0}, "batch_size must be an integer above 0"),
         ({"x": None, "y": None}, "No training data"),
         ({"x": X[:0], "y": Y[:0]}, "empty"),
         ({"x": {"a": X[:0]}}, "empty"),
