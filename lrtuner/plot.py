@@ -41,7 +41,7 @@ _LINE = 78
 _ROOM = 0.05
 # A smoothed curve that goes this many times the picture's height beyond it has blown up; what a fit to such
 # losses does afterwards says nothing.
-_FAR_OUT = 3.0
+_FAR_OUT = 0.5
 
 
 class Sweep(Protocol):

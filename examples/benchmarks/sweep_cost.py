@@ -36,7 +36,7 @@ BATCH = 64
 # Batches in the short and in the long run, and in the whole sweep.
 BATCHES = {
     "dense": (100, 600, 300),
-    "cnn": (10, 40, 100),
+    "cnn": (10, 70, 100),
     "gru": (50, 250, 300),
     "transformer": (50, 250, 300),
 }
