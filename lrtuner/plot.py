@@ -39,9 +39,9 @@ _MOST = 0.35
 _LINE = 78
 # Empty room above and below what is drawn.
 _ROOM = 0.05
-# A smoothed curve that goes this many times the picture's height beyond it has blown up; what a fit to such
-# losses does afterwards says nothing.
-_FAR_OUT = 0.5
+# A smoothed curve that goes beyond the picture by this share of its height has left it for good: what a fit
+# to losses that blow up does afterwards says nothing.
+_FAR_OUT = 0.15
 
 
 class Sweep(Protocol):

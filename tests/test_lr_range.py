@@ -1,5 +1,7 @@
+import contextlib
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -405,3 +407,17 @@ class TestNextRange:
             self.rates[[0, 1, 2, 9, 10, 11]], [3, np.nan, 3, 1, 1, 1], self.searched, maximize=False
         )
         assert found.max_lr == pytest.approx(1.0)
+
+
+@given(st.integers(0, 2000), st.integers(0, 2**32 - 1), st.floats(-300, 300), st.floats(0, 0.2))
+def test_long_curves_of_any_scale_in_bounded_time(n, seed, scale, broken):
+    random = np.random.default_rng(seed)
+    losses = (random.normal(size=n).cumsum() * 10.0 ** min(scale, 290)).astype(float)
+    losses[random.uniform(size=n) < broken * random.uniform()] = random.choice([np.nan, np.inf, -np.inf])
+    rates = np.geomspace(1e-7, 10, n) if n else np.empty(0)
+    start = time.process_time()
+    with contextlib.suppress(NoRangeError):
+        found = suggest_range(LRCurve(rates, losses), optimizer="Adam")
+        assert rates[0] <= found.min_lr < found.max_lr <= rates[-1]
+    # Some 0.1 s at most; a second is far from any noise of the machine.
+    assert time.process_time() - start < 1

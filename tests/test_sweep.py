@@ -686,6 +686,21 @@ def test_bad_arguments(arguments, message):
     assert_same(before, state_of(model))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"min_lr": 1.0, "max_lr": 0.1}, "min_lr"),
+        ({"min_lr": -1.0}, "min_lr"),
+        ({"max_lr": float("nan")}, "max_lr"),
+        ({"steps": 9}, "steps must be an integer of at least 10, got 9"),
+        ({"steps": True}, "steps must be an integer"),
+    ],
+)
+def test_bad_arguments_of_the_callback(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        lrtuner.LRFinder(**arguments)
+
+
 def test_model_that_is_not_compiled():
     model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1)])
     with pytest.raises(UnusableModelError, match=r"not compiled.*model\.compile"):

@@ -582,6 +582,51 @@ class TestRelations:
         assert len(done.oracle.trials) == 2
         assert "Traceback" not in capfd.readouterr().err
 
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="GradientTape is TensorFlow's")
+    def test_a_gradient_tape_of_the_user_s_own(self, tmp_path):
+        import tensorflow as tf
+
+        class Tape(kt.HyperModel):
+            def build(self, hp):
+                del hp
+                return keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1)])
+
+            def fit(self, hp, model, x, y, **arguments):
+                del arguments
+                optimizer = keras.optimizers.SGD(declared_rate(hp))
+                for _ in range(3):
+                    with tf.GradientTape() as tape:
+                        loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+                    gradients = tape.gradient(loss, model.trainable_variables)
+                    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+                return {"val_loss": float(loss)}
+
+        with warned("without a call of model.fit"):
+            done = search(tuner(tmp_path, Tape(), oracle=random_search(max_consecutive_failed_trials=9)))
+        assert done.oracle.get_space().space[0].max_value == 10.0
+
+    @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a feature of TensorFlow alone")
+    def test_endless_tf_data(self, tmp_path):
+        import tensorflow as tf
+
+        endless = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(128).repeat().batch(8)
+        done = tuner(tmp_path)
+        done.search(endless, steps_per_epoch=8, epochs=1, validation_data=(X, Y), verbose=0)
+        assert_narrowed(done)
+
+    @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+    @pytest.mark.skipif(keras.backend.backend() != "torch", reason="a feature of torch alone")
+    def test_torch_data_loader(self, tmp_path):
+        import torch
+
+        pairs = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+        done = tuner(tmp_path)
+        done.search(
+            torch.utils.data.DataLoader(pairs, batch_size=8), epochs=1, validation_data=(X, Y), verbose=0
+        )
+        assert_narrowed(done)
+
     # Keras says so of its own default.
     @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
     def test_a_generator_is_whole_for_the_first_trial(self, tmp_path):
