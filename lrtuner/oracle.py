@@ -786,9 +786,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _read_range(self, sweep: Sweep, report: Any) -> str | None:
         """Reads the sweep's curve and range; returns why there is no range, if there is none."""
         try:
-            config = json.loads(report)
-            sweep.relation = Relation.from_points(config.pop("relation"))
-            read = SweepReport.from_config(config)
+            try:
+                config = json.loads(report)
+                sweep.relation = Relation.from_points(config.pop("relation"))
+                read = SweepReport.from_config(config)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                return f"the sweep's report can't be read: {type(error).__name__}: {error}"
             sweep.curve = read.curve
             sweep.lr_range = suggest_range(
                 read.curve,

@@ -304,6 +304,7 @@ class _SweptStep:
             self._optimizer._learning_rate = self.rate
         self.trackers = model.metrics
         self._plain_step = model.train_step
+        self._inside = 0
         self._plain = _defaults(model, "train_step", "compute_metrics", "get_metrics_result")
         if self._plain:
             tracker = model._loss_tracker
@@ -324,11 +325,16 @@ class _SweptStep:
         if not self._plain:
             return self._plain_step(*arguments)
         tracker = self.trackers[0]
-        self.model.compute_metrics = lambda *_args, **_kwargs: {"loss": tracker.result()}
+        if not self._inside:
+            self.model.compute_metrics = lambda *_args, **_kwargs: {"loss": tracker.result()}
+        # A strategy's replicas are traced in turns, the next one before the last has ended.
+        self._inside += 1
         try:
             return self._plain_step(*arguments)
         finally:
-            del self.model.compute_metrics
+            self._inside -= 1
+            if not self._inside:
+                del self.model.compute_metrics
 
     def install(self, step: Callable[..., Any]) -> None:
         """Makes the model train with another step, until `release`."""

@@ -28,7 +28,9 @@ def finished(tmp_path_factory):
 
 def report(losses):
     curve = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(losses)), np.asarray(losses, dtype=float))
-    config = SweepReport(curve=curve, optimizer="SGD", batch_size=8, train_steps=100).to_config()
+    config = SweepReport(
+        curve=curve, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2
+    ).to_config()
     return json.dumps({**config, "relation": None})
 
 
