@@ -1,4 +1,9 @@
-"""The oracle that sweeps the learning rate first and then hands off to the user's own search."""
+"""The oracle that sweeps the learning rate first and then hands off to the user's own search.
+
+One sweep serves a search whose settings all have the same range. Where some, such as the optimizer, move it,
+each gets a sweep of its own: the space is narrowed to the union of the ranges, and what the wrapped oracle
+proposes is moved into the range of its own setting before the trial is made.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +19,32 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.curve import LRCurve
+from lrtuner.jobs import Job, Jobs
 from lrtuner.lr_range import LRRange, NoRangeError, next_range, suggest_range
+from lrtuner.settings import Setting, SettingSpace, described, key_of, middle, values_of
 from lrtuner.space import (
     LearningRateError,
     LearningRateNotFoundError,
-    Narrowed,
     NothingToNarrowError,
     Relation,
     as_rate,
+    bounds,
+    describe,
     find_learning_rate,
-    narrow,
+    is_inside,
+    move_inside,
+    narrowed,
+    registered,
+    replace,
+    union,
 )
 from lrtuner.state import (
     Sweep,
@@ -78,7 +92,7 @@ runners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
-    """Narrows the learning-rate space with one sweep, then hands off to another oracle.
+    """Narrows the learning-rate space with a cheap sweep, then hands off to another oracle.
 
     The first trial that a tuner gets is a sweep: at most about an epoch of training in which the learning
     rate rises from `min_lr` to `max_lr`. The good range is read off its loss curve, the learning-rate
@@ -86,6 +100,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     goes to the wrapped oracle, which never hears of the sweep: its trials, their numbers, its seeds and
     `max_trials` are its own. Where a sweep fails or shows no range, the declared space stays as it is and a
     warning says why.
+
+    Hyperparameters that choose the optimizer are found by building models, and each of their settings gets a
+    sweep when a trial first needs it, all of them together at the price of about one trial. The search
+    stays one: it proposes over the union of the ranges, and a trial's rate lies in the range of its own
+    setting. A range moves with the square root of the batch size where that is a hyperparameter.
 
     ```python
     tuner = lrtuner.Tuner(
@@ -101,12 +120,19 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         oracle: The `keras_tuner.Oracle` that runs the search. Without one, `objective`, `max_trials`, `seed`
             and the other arguments of `keras_tuner.oracles.RandomSearchOracle` make one.
         learning_rate: String, the learning-rate hyperparameter's name. By default it is found:
-            `learning_rate`, `lr`, or a name that ends so.
+            `learning_rate`, `lr`, or a name that ends so. A list of strings where there are several, each of
+            which gets a range of its own.
         min_lr: Float, the first rate of the sweep.
         max_lr: Float, the last rate of the sweep.
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 (small data is
             cycled) and at most 300.
         rule: How the range is read off the curve, see `suggest_range`.
+        sweep_per: List of strings, the hyperparameters each of whose settings gets a sweep: a Choice, a
+            Boolean or an Int with at most 8 values. By default those are found that choose the optimizer
+            (its class or its momentum); `[]` makes one sweep serve all.
+        batch_size_scaling: Boolean, whether a range moves with the square root of the batch size, where a
+            hyperparameter is the `batch_size` of `fit`: 10 times the batch, half a decade up (Krizhevsky
+            2014, arXiv:1404.5997).
         lease: Float, seconds that a worker of a distributed search has for a sweep. Then the sweep is given
             to another worker, and whichever ends it first counts.
         **kwargs: Arguments of the `RandomSearchOracle` where `oracle` is left out.
@@ -114,7 +140,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     Attributes:
         oracle: The wrapped oracle.
         sweeps: List of `Sweep`, finished ones only.
-        lr_range: The `LRRange` that the sweep found, or `None`.
+        lr_range: The `LRRange` that the sweep found, or `None`; the smallest one that holds all where several
+            sweeps found one.
 
     Raises:
         TypeError: Where `oracle` is not an oracle, or keyword arguments come beside one.
@@ -124,28 +151,34 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     # What belongs to the wrapper, as annotated here; every other attribute is read from and written to the
     # wrapped oracle.
     oracle: kt.Oracle
-    learning_rate: str | None
+    learning_rate: str | list[str] | None
     rule: str | Callable[[LRCurve], Any]
+    sweep_per: list[str] | None
+    batch_size_scaling: bool
     lease: float
     _settings: dict[str, Any]
     _lock: threading.RLock
     _sweeps: list[Sweep]
-    # Whether sweeping is over, one way or the other; until then, whether somebody is known to run the sweep.
+    # Whether the search itself may go on; until then, whether somebody is known to run sweeps.
     _decided: bool
     _has_runner: bool
-    # The learning-rate hyperparameter of a finished sweep as it was declared, and as it was narrowed.
-    _declaration: dict[str, Any] | None
-    _narrowed_to: dict[str, Any] | None
+    # The learning-rate hyperparameters as they are declared, as they were in the run before, and as they are
+    # narrowed, by name.
+    _declarations: dict[str, dict[str, Any]]
+    _declared_before: dict[str, dict[str, Any]]
+    _narrowed_to: dict[str, dict[str, Any]]
+    # Which settings have a range of their own; None before the first sweep has told.
+    _setting_space: SettingSpace | None
+    # The narrowed hyperparameter for each learning rate, setting and batch size met so far.
+    _parts: dict[tuple[str, str, Any], Any]
     _restored: bool
     _unsaved: bool
-    # What to sweep at, while a sweep is due; its trial while it runs; how often it was begun and has ended.
-    _due: kt.HyperParameters | None
-    _trial: Any
-    _begun: int
-    _ended: int
-    # Who runs the sweep and until when.
-    _worker: str | None
-    _lease_ends: float
+    # The sweeps that are due.
+    _jobs: Jobs
+    # The wrapped oracle's own ways to propose, and a proposal that waits for a sweep of its setting.
+    _propose: Callable[[str], Any]
+    _next_combination: Callable[..., Any]
+    _held: tuple[str, Any] | None
     # When who was heard of last, until told that there is no more to do; and who was told.
     _heard: dict[str, float]
     _told: set[str]
@@ -157,11 +190,13 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self,
         oracle: kt.Oracle | None = None,
         *,
-        learning_rate: str | None = None,
+        learning_rate: str | Sequence[str] | None = None,
         min_lr: float = 1e-7,
         max_lr: float = 10.0,
         steps: int | None = None,
         rule: str | Callable[[LRCurve], Any] = "posterior",
+        sweep_per: Sequence[str] | None = None,
+        batch_size_scaling: bool = True,
         lease: float = 600.0,
         **kwargs: Any,
     ) -> None:
@@ -183,10 +218,19 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             raise TypeError("The oracle is an LRRangeOracle already: wrap the search's own oracle once.")
         check_settings(min_lr, max_lr, steps)
         if learning_rate is not None and not isinstance(learning_rate, str):
+            if not _are_names(learning_rate) or not learning_rate:
+                raise TypeError(
+                    "learning_rate must be the name of a hyperparameter, or a list of names, received "
+                    f"{learning_rate!r}. The rates to sweep are min_lr and max_lr."
+                )
+            learning_rate = list(learning_rate)
+        if sweep_per is not None and not _are_names(sweep_per):
             raise TypeError(
-                f"learning_rate must be the name of a hyperparameter, received {learning_rate!r}. "
-                "The rates to sweep are min_lr and max_lr."
+                f"sweep_per must be a list of hyperparameters' names, received {sweep_per!r}. Leave it "
+                "out to sweep for each optimizer, or pass [] for one sweep."
             )
+        if not isinstance(batch_size_scaling, bool):
+            raise TypeError(f"batch_size_scaling must be True or False, received {batch_size_scaling!r}.")
         if isinstance(rule, str):
             _check_rule(rule)
         elif not callable(rule):
@@ -196,19 +240,21 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self.oracle = oracle
         self.learning_rate = learning_rate
         self.rule = rule
+        self.sweep_per = None if sweep_per is None else list(sweep_per)
+        self.batch_size_scaling = batch_size_scaling
         self.lease = float(lease)
         self._settings = {"min_lr": float(min_lr), "max_lr": float(max_lr), "steps": steps}
         self._lock = threading.RLock()
         self._sweeps = []
         self._decided = False
         self._has_runner = False
-        self._declaration = self._narrowed_to = None
+        self._declarations, self._declared_before, self._narrowed_to = {}, {}, {}
+        self._setting_space = None
+        self._parts = {}
         self._restored = False
         self._unsaved = True
-        self._due = self._trial = None
-        self._begun = self._ended = 0
-        self._worker = None
-        self._lease_ends = math.inf
+        self._jobs = Jobs(_SWEEP_PREFIX)
+        self._held = None
         self._heard = {}
         self._told = set()
         self._fatal = None
@@ -217,6 +263,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         # no file half written.
         oracle.save = self.save
         oracle._save_trial = self._save_trial
+        # And it proposes from inside of its own calls, too: here a proposal is moved into its range.
+        self._propose = oracle.populate_space
+        oracle.populate_space = self._populate
+        if isinstance(oracle, kt.oracles.GridSearchOracle):
+            self._next_combination = oracle._get_next_combination
+            oracle._get_next_combination = self._next_allowed
 
     def __getattr__(self, name: str) -> Any:
         if name in LRRangeOracle.__annotations__:
@@ -239,11 +291,17 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     @property
     def lr_range(self) -> LRRange | None:
-        """The learning-rate range that the sweep found, or `None` where there is none (yet)."""
-        return self._sweeps[-1].lr_range if self._sweeps else None
+        """The learning-rate range that the sweep found, or `None` where there is none (yet).
+
+        Of several sweeps the smallest range that holds all of theirs.
+        """
+        ranges = [sweep.lr_range for sweep in self._sweeps if sweep.lr_range is not None]
+        if len(ranges) < 2:
+            return ranges[0] if ranges else None
+        return LRRange(min(one.min_lr for one in ranges), max(one.max_lr for one in ranges))
 
     def plot_sweeps(self, ax: Any = None) -> Any:
-        """Draws the sweep's curve with its range, and the finished trials over it.
+        """Draws the sweeps' curves with their ranges, and the finished trials over them.
 
         Args:
             ax: Matplotlib `Axes` to draw on; by default those of a new figure.
@@ -262,28 +320,38 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             )
         return plot_sweeps(self._sweeps, trials=self._scored_rates(), objective=self.objective.name, ax=ax)
 
-    def _scored_rates(self) -> list[tuple[float, float]]:
-        name = self._learning_rate_name()
-        relation = self._sweeps[-1].relation
+    def _scored_rates(self, sweep: Sweep | None = None) -> list[tuple[float, float]]:
+        """Returns the rate and the score of each finished trial, of one sweep's setting or of all."""
         return [
-            (as_rate(trial.hyperparameters.values[name], relation), float(trial.score))
+            (as_rate(trial.hyperparameters.values[name], own.relation), float(trial.score))
             for trial in self.oracle.trials.values()
-            if trial.score is not None and name in trial.hyperparameters.values
+            if trial.score is not None
+            for name in self._learning_rate_names()
+            if name in trial.hyperparameters.values
+            and (own := self._sweep_of(name, trial.hyperparameters.values)) is not None
+            and (sweep is None or sweep is own)
         ]
 
-    def advise(self) -> LRRange | None:
-        """Says where the next search should look, if this one's best trials lie at an edge of its range.
+    def advise(self, sweep: Sweep | None = None) -> LRRange | None:
+        """Says where the next search should look, if the best trials lie at an edge of a sweep's range.
+
+        Args:
+            sweep: One of `sweeps`, where there are several; the first by default.
 
         Returns:
             The range that the next search should have, or `None` where this one's was right or too few trials
             have finished to tell.
         """
-        name = self._learning_rate_name()
-        if self.lr_range is None or name is None:
+        if sweep is None:
+            if not self._sweeps:
+                return None
+            sweep = self._sweeps[0]
+        name = sweep.learning_rate
+        if sweep.lr_range is None or name not in self._declarations:
             return None
-        relation = self._sweeps[-1].relation
-        searched = _declared_rates(_declaration(self.oracle.hyperparameters, name), relation)
-        trials = self._scored_rates()
+        trials = self._scored_rates(sweep)
+        declared = hp_types.deserialize(self._declarations[name])
+        searched = _in_rates(narrowed(declared, sweep.lr_range, sweep.relation), sweep.relation)
         if not 0 < searched[0] < searched[1] or not trials:
             return None
         rates, scores = zip(*trials, strict=True)
@@ -292,19 +360,33 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         )
         if better is not None and self.verbose:
             edge = "upper" if better.max_lr > searched[1] else "lower"
+            label = self._label(sweep)
             print(
-                f"The best trials lie at the {edge} edge of the learning rates searched, "
-                f"{_bounds(searched)}: search {_bounds((better.min_lr, better.max_lr))} next."
+                f"The best trials{f' of {label}' if label else ''} lie at the {edge} edge of the learning "
+                f"rates searched, {_between(searched)}: search "
+                f"{_between((better.min_lr, better.max_lr))} next."
             )
         return better
 
-    def _learning_rate_name(self) -> str | None:
-        if self._declaration is not None:
-            return str(self._declaration["config"]["name"])
+    @property
+    def _given_name(self) -> str | None:
+        """The one learning rate's name where the user gave it."""
+        return self.learning_rate if isinstance(self.learning_rate, str) else None
+
+    def _learning_rate_names(self) -> list[str]:
+        """Returns the learning rates' names, as far as they are known."""
+        if isinstance(self.learning_rate, list):
+            return self.learning_rate
+        if self._declarations:
+            return list(self._declarations)
         try:
-            return find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
+            return [find_learning_rate(self.oracle.hyperparameters, self._given_name)]
         except LearningRateError:
-            return None
+            return []
+
+    def _label(self, sweep: Sweep) -> str:
+        """Returns what sets a sweep apart from the others, in words; empty where there are no others."""
+        return described(sweep.learning_rate if isinstance(self.learning_rate, list) else None, sweep.setting)
 
     # --- What a tuner calls ---------------------------------------------------------------------------------
 
@@ -333,26 +415,27 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self.oracle.update_space(hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Returns the sweep as long as it is due, then the wrapped oracle's trials.
+        """Returns the sweeps that are due, else the wrapped oracle's next trial.
 
         Args:
             tuner_id: String, who asks.
 
         Returns:
-            A `Trial`. While another tuner runs the sweep its status is "IDLE", which makes the tuner ask
-            again.
+            A `Trial`. While another tuner runs a sweep that is waited for its status is "IDLE", which makes
+            the tuner ask again.
         """
         trial: Any = None
-        if not self._decided and self._fatal is None:
+        if self._fatal is None and (not self._decided or len(self._jobs)):
             trial = self._guarded(self._sweep_or_wait, tuner_id)
-            if trial is not None and trial.status == "IDLE":
-                # Whoever waits asks again at once, and a chief serves one at a time: answer slowly, but so
-                # that all who wait together keep nobody else from being served for longer than one pause.
-                time.sleep(_IDLE_PAUSE / max(len(self._heard), 1))
-            if trial is not None:
-                return trial
-        if self._fatal is None:
+        if trial is None and self._fatal is None:
             trial = self._guarded(self.oracle.create_trial, tuner_id)
+            if self._fatal is None and trial.status == "IDLE" and len(self._jobs):
+                # What it proposed needs a sweep first.
+                trial = self._guarded(self._sweep_or_wait, tuner_id) or trial
+        if trial is not None and trial.status == "IDLE" and len(self._jobs):
+            # Whoever waits asks again at once, and a chief serves one at a time: answer slowly, but so
+            # that all who wait together keep nobody else from being served for longer than one pause.
+            time.sleep(_IDLE_PAUSE / max(len(self._heard), 1))
         if self._fatal is not None:
             return self.get_trial(NEWS_PREFIX)
         if trial.status == "STOPPED":
@@ -398,7 +481,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         return self.oracle.remaining_trials()  # type: ignore[no-any-return]
 
     def populate_space(self, trial_id: str) -> Any:
-        """Proposes values, see `keras_tuner.Oracle`."""
+        """Proposes values, in the range of their setting, see `keras_tuner.Oracle`."""
         return self.oracle.populate_space(trial_id)
 
     def score_trial(self, trial: Any) -> None:
@@ -410,9 +493,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """Who runs what, the sweep included: a chief waits until nobody runs anything."""
         if self._fatal is not None:
             return {}
-        worker = self._worker
         running: dict[str, Any] = self.oracle.ongoing_trials
-        return running if worker is None else {**running, worker: self._trial}
+        return {**running, **self._jobs.running()} if len(self._jobs) else running
 
     @property
     def tuner_ids(self) -> set[str]:
@@ -472,8 +554,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         oracle = self.oracle
         # The sweeps first: a space that was narrowed by a sweep that nobody knows would be swept again. A
         # worker that starts late with overwrite=True deletes what the chief has written, so it is looked for.
-        if self._decided and (self._unsaved or not os.path.exists(self._path(STATE_FILE))):
+        if (self._decided or self._sweeps) and (self._unsaved or not os.path.exists(self._path(STATE_FILE))):
             self._save_sweeps()
+        if self._held is not None:
+            # The oracle notes its next trial before there is one: read again after a crash, it would look
+            # for it.
+            return
         if type(oracle).save is not kt.Oracle.save or not self._is_local():
             type(oracle).save(oracle)
         else:
@@ -565,8 +651,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         state = {
             "decided": self._decided,
             "settings": self._described_settings(),
-            "declaration": self._declaration,
+            "declarations": self._declarations,
             "narrowed_to": self._narrowed_to,
+            "setting_space": None if self._setting_space is None else self._setting_space.to_config(),
             "sweeps": [sweep.to_config() for sweep in self._sweeps],
         }
         write_atomically(self._path(STATE_FILE), encode_state(state), durable=True)
@@ -574,7 +661,13 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
     def _described_settings(self) -> dict[str, Any]:
         rule = self.rule if isinstance(self.rule, str) else getattr(self.rule, "__name__", "a callable")
-        return {**self._settings, "learning_rate": self.learning_rate, "rule": rule}
+        return {
+            **self._settings,
+            "learning_rate": self.learning_rate,
+            "rule": rule,
+            "sweep_per": self.sweep_per,
+            "batch_size_scaling": self.batch_size_scaling,
+        }
 
     def restore(self) -> None:
         """Loads the sweeps of a run before from the project directory, once; a reload does so by itself.
@@ -594,34 +687,33 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         state = decode_state(path)
         self._sweeps = [Sweep.from_config(config) for config in state["sweeps"]]
         self._decided = state["decided"]
-        self._declaration, self._narrowed_to = state["declaration"], state["narrowed_to"]
+        self._declarations, self._narrowed_to = state["declarations"], state["narrowed_to"]
+        self._declared_before = dict(self._declarations)
+        if state["setting_space"] is not None:
+            self._setting_space = SettingSpace.from_config(state["setting_space"])
         self._unsaved = False
-        if not self._decided:
+        if not self._sweeps:
             return
-        if self._sweeps and not os.path.exists(self._path(PICTURE_FILE)):
+        if not os.path.exists(self._path(PICTURE_FILE)):
             self._save_picture()
-        if self.verbose and self._sweeps and self._sweeps[-1].outcome:
-            print(f"The learning-rate sweep of an earlier run holds. {self._sweeps[-1].outcome}")
+        outcomes = [sweep.outcome for sweep in self._sweeps if sweep.outcome]
+        if self.verbose and outcomes:
+            hold = "sweep of an earlier run holds" if len(outcomes) == 1 else "sweeps of an earlier run hold"
+            print(f"The learning-rate {hold}. {' '.join(outcomes)}")
         settings = self._described_settings()
         changed = [
             f"{key}={state['settings'].get(key)!r}"
             for key in settings
             if settings[key] != state["settings"].get(key)
         ]
-        if changed and self._sweeps:
+        if changed:
             warnings.warn(
                 f"The sweep of this project was run with {', '.join(changed)}, other than now. It holds, and "
                 "is not repeated. For a new one choose a new project_name, or overwrite=True.",
                 stacklevel=3,
             )
-        if self.lr_range is not None and not self.oracle.trials and not self.oracle.start_order:
-            self._narrow_again(self.lr_range)
-
-    def _narrow_again(self, lr_range: LRRange) -> None:
-        """Narrows a space that was collected anew; one that was saved is narrowed already."""
-        name = self._learning_rate_name()
-        if name is not None and _declaration(self.oracle.hyperparameters, name) != self._narrowed_to:
-            narrow(self.oracle.hyperparameters, name, lr_range, self._sweeps[-1].relation)
+        self._narrow()
+        self._add_upfront_jobs()
 
     def check_declaration(self, hyperparameters: kt.HyperParameters, *, may_come_late: bool = False) -> None:
         """Warns where the learning rate is declared otherwise than when the sweep was run.
@@ -630,70 +722,82 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             hyperparameters: What the hypermodel declares now.
             may_come_late: Whether a `fit` of the user's own may declare the learning rate yet.
         """
-        if self._declaration is None or not self._sweeps:
-            return
-        try:
-            name = find_learning_rate(hyperparameters, self.learning_rate)
-        except LearningRateError:
-            name = None
-        now = None if name is None else _declaration(hyperparameters, name)
-        before = self._declaration
-        if now == before or (now is None and (may_come_late or before["config"]["conditions"])):
-            return
-        if now is None or now["config"]["name"] != before["config"]["name"]:
-            held = "Its range is for the old name; another hyperparameter is searched as it is declared."
-        elif self.oracle.start_order:
-            held = "The old declaration, narrowed, holds for this search."
-        else:
-            held = "The sweep holds: the new declaration is narrowed to its range."
-        warnings.warn(
-            f"The learning rate was declared as {_worded(before)} when the sweep of this project was run, "
-            f"and now as {_worded(now)}. {held} For a new sweep choose a new project_name, or "
-            "overwrite=True.",
-            stacklevel=4,
-        )
+        for name, before in self._declared_before.items():
+            found: str | None = name
+            if not isinstance(self.learning_rate, list):
+                try:
+                    found = find_learning_rate(hyperparameters, self._given_name)
+                except LearningRateError:
+                    found = None
+            try:
+                now = None if found is None else _declaration(hyperparameters, found)
+            except LearningRateError:
+                now = None
+            if now == before or (now is None and (may_come_late or before["config"]["conditions"])):
+                continue
+            if now is None or now["config"]["name"] != before["config"]["name"]:
+                held = "Its range is for the old name; another hyperparameter is searched as it is declared."
+            elif self.oracle.start_order:
+                held = "The old declaration, narrowed, holds for this search."
+            else:
+                held = "The sweep holds: the new declaration is narrowed to its range."
+            warnings.warn(
+                f"The learning rate was declared as {_worded(before)} when the sweep of this project was "
+                f"run, and now as {_worded(now)}. {held} For a new sweep choose a new project_name, or "
+                "overwrite=True.",
+                stacklevel=4,
+            )
 
-    # --- The sweep ------------------------------------------------------------------------------------------
+    # --- The sweeps -----------------------------------------------------------------------------------------
 
     def _sweep_or_wait(self, tuner_id: str) -> Any:
-        """Returns the sweep's trial or an idle one; None where no sweep is due any more."""
+        """Returns a sweep's trial or an idle one; None where no sweep is due."""
         with self._lock:
             self._prepare()
-            if self._decided:
-                return None
             now = time.monotonic()
-            self._told.discard(tuner_id)
-            self._hear(tuner_id)
-            if self._worker == tuner_id and now < self._lease_ends:
+            if len(self._jobs):
+                self._told.discard(tuner_id)
+                self._hear(tuner_id)
+            own = self._jobs.of_worker(tuner_id, now)
+            if own is not None:
                 # Several processes may train one model under one id.
-                return self._trial
-            if self._worker is not None and now < self._lease_ends:
-                return kt.engine.trial.Trial(
-                    kt.HyperParameters(), trial_id=_SWEEP_PREFIX + "_wait", status="IDLE"
-                )
-            if self._worker is not None:
-                if self.verbose:
-                    print(f"{self._worker!r} did not end the learning-rate sweep in {self.lease:g} s.")
-                if self._begun >= _MOST_LEASES:
-                    self._worker = None
-                    sweep = self._new_sweep(self._trial.hyperparameters)
-                    self._conclude(
-                        sweep, f"it was begun {self._begun} times and never ended in {self.lease:g} s"
-                    )
-                    return None
-            assert self._due is not None
-            # Each run has an id of its own, which tells a late result from the one that is waited for.
-            trial_id = f"{_SWEEP_PREFIX}_{self._begun}"
-            self._trial = kt.engine.trial.Trial(self._due.copy(), trial_id=trial_id, status="RUNNING")
-            self._begun += 1
-            self._worker = tuner_id
-            self._lease_ends = now + self.lease
-            return self._trial
+                return own.trial
+            while (job := self._jobs.free(now)) is not None:
+                if job.worker is not None:
+                    if self.verbose:
+                        print(f"{job.worker!r} did not end the learning-rate sweep in {self.lease:g} s.")
+                    if job.begun >= _MOST_LEASES:
+                        job.worker = None
+                        reason = f"it was begun {job.begun} times and never ended in {self.lease:g} s"
+                        self._conclude(job, self._new_sweep(job, job.hyperparameters), reason)
+                        continue
+                return self._jobs.give(job, tuner_id, now + self.lease)
+            if not len(self._jobs):
+                return None
+            return kt.engine.trial.Trial(
+                kt.HyperParameters(), trial_id=_SWEEP_PREFIX + "_wait", status="IDLE"
+            )
+
+    def check_space(self, hyperparameters: kt.HyperParameters) -> None:
+        """Raises where what is to be swept is not declared as it must be.
+
+        Raises:
+            LearningRateError: A learning rate is not found, or can't be narrowed.
+            ValueError: A hyperparameter of `sweep_per` has too many values for a sweep each.
+        """
+        for entry in hyperparameters.space:
+            if entry.name in (self.sweep_per or ()):
+                values_of(entry)
+        if isinstance(self.learning_rate, list):
+            for name in self.learning_rate:
+                find_learning_rate(hyperparameters, name)
+        else:
+            find_learning_rate(hyperparameters, self._given_name)
 
     def _prepare(self) -> None:
-        """Makes the sweep's trial, or decides that there will be none."""
+        """Makes the first sweep, or decides that there will be none."""
         self.restore()
-        if self._decided or self._due is not None:
+        if self._decided or len(self._jobs) or self._sweeps:
             return
         if self.oracle.trials:
             self.skip_sweeps(
@@ -703,85 +807,111 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             return
         if not self._has_runner:
             raise ValueError(_NO_RUNNER)
+        space = self.oracle.hyperparameters
+        name: str | None = None
         try:
-            hyperparameters, name = self._sweep_hyperparameters()
+            self.check_space(space)
+            name = self._learning_rate_names()[0]
+        except LearningRateNotFoundError:
+            # Unless the hypermodel declares it while it trains, whoever runs the sweep will say so.
+            if isinstance(self.learning_rate, list):
+                name = self.learning_rate[0]
         except NothingToNarrowError as error:
             self.skip_sweeps(str(error))
             return
-        # Without an objective, KerasTuner takes nothing but a number for what a training returns.
-        named = self.oracle.objective.name != _NO_OBJECTIVE
-        settings = {**self._settings, "learning_rate": name, "objective_is_named": named}
-        hyperparameters.values[SETTINGS_KEY] = json.dumps(settings)
-        self._due = hyperparameters
+        self._add_job(name, None)
 
-    def _sweep_hyperparameters(self) -> tuple[kt.HyperParameters, str | None]:
-        """Returns the values to sweep at and the learning rate's name, or None where `fit` may declare it."""
-        space = self.oracle.hyperparameters.space
-        try:
-            name = find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
-        except LearningRateNotFoundError:
-            # Unless the hypermodel declares it while it trains, whoever runs the sweep will say so.
-            name = None
-        # Under conditions, those that make the model use the learning rate.
-        conditions = {
-            condition.name: condition.values[0]
-            for hp in space
-            if hp.name == name
-            for condition in hp.conditions
-        }
-        hyperparameters = kt.HyperParameters()
-        for hp in space:
-            hyperparameters.merge([hp])
-            if not hyperparameters.is_active(hp):
-                continue
-            if hp.name in conditions:
-                hyperparameters.values[hp.name] = conditions[hp.name]
-            elif hp.name == name:
+    def _add_job(self, name: str | None, setting: Setting | None) -> None:
+        """Puts a sweep on the list of those that are due."""
+        space = self.oracle.hyperparameters
+        names = self.learning_rate if isinstance(self.learning_rate, list) else []
+        # A sweep of one learning rate leaves the others at their default.
+        fixed = {entry.name: entry.default for entry in space.space if entry.name in names}
+        for entry in space.space:
+            if entry.name == name:
                 # A value that no model has by chance shows whether the model uses it.
-                hyperparameters.values[name] = next(
-                    (value for value in map(hp.prob_to_value, (0.45, 0.95)) if value != hp.default),
-                    hp.default,
+                fixed[name] = next(
+                    (value for value in map(entry.prob_to_value, (0.45, 0.95)) if value != entry.default),
+                    entry.default,
                 )
-        return hyperparameters, name
+        hyperparameters = middle(space, {**fixed, **(setting or {})}, [] if name is None else [name])
+        settings = self._setting_space
+        if settings is None and self.sweep_per is not None:
+            settings = SettingSpace(tuple(self.sweep_per))
+        hyperparameters.values[SETTINGS_KEY] = json.dumps(
+            {
+                **self._settings,
+                "learning_rate": name,
+                "learning_rates": names,
+                "settings": None if settings is None else settings.to_config(),
+                "scales": self.batch_size_scaling and self._setting_space is None,
+                "number": len(self._sweeps) + len(self._jobs) + 1,
+                # Hyperband sets its trials' epochs by itself.
+                "epochs": getattr(self.oracle, "max_epochs", None),
+                # Without an objective, KerasTuner takes nothing but a number for what a training returns.
+                "objective_is_named": self.oracle.objective.name != _NO_OBJECTIVE,
+            }
+        )
+        self._jobs.add(Job(name, setting, hyperparameters))
+
+    def _add_upfront_jobs(self) -> None:
+        """Puts all sweeps on the list where the search can't begin before their ranges are known.
+
+        A chief does so for its workers to share them, and a grid is laid out once for all. Otherwise a
+        sweep is run when a trial first needs it.
+        """
+        settings = self._setting_space
+        if settings is None or not (_is_chief() or isinstance(self.oracle, kt.oracles.GridSearchOracle)):
+            self._decided = True
+            return
+        for name in self._learning_rate_names():
+            for setting in settings.settings(self.oracle.hyperparameters, name):
+                if self._sweep_of(name, setting) is None:
+                    self._add_job(name, setting)
+        self._decided = not len(self._jobs)
 
     def _end_sweep(self, trial: Any) -> None:
         with self._lock:
+            job = self._jobs.of_trial(trial.trial_id)
+            if job is None:
+                return
             values = trial.hyperparameters.values
             report, error = values.get(REPORT_KEY), values.get(ERROR_KEY)
-            is_late = self._trial is None or trial.trial_id != self._trial.trial_id
-            if self._decided or (is_late and report is None):
+            is_late = trial.trial_id != job.trial.trial_id
+            if is_late and report is None:
                 # Another worker was given the sweep, since this one took too long.
                 return
-            if self._worker is not None and not is_late:
-                self._hear(self._worker)
-            self._worker = None
-            self._ended += 1
+            if job.worker is not None and not is_late:
+                self._hear(job.worker)
+            job.worker = None
+            job.ended += 1
             error = error or (trial.message or "").strip().rpartition("\n")[2]
             if (
                 report is None
                 and trial.status == "INVALID"
-                and self._ended <= self.oracle.max_retries_per_trial
+                and job.ended <= self.oracle.max_retries_per_trial
             ):
                 if self.verbose:
                     print(f"The learning-rate sweep failed and is run again: {error}")
                 return
-            sweep = self._new_sweep(trial.hyperparameters)
+            sweep = self._new_sweep(job, trial.hyperparameters)
             # What the training code declared first is part of the search from here on.
             self.oracle.update_space(sweep.hyperparameters)
             if report is None:
-                self._conclude(
-                    sweep,
-                    error
-                    or "the tuner ended its trial without training through HyperModel.fit and model.fit",
+                reason: str | None = (
+                    error or "the tuner ended its trial without training through HyperModel.fit and model.fit"
                 )
             else:
-                self._conclude(sweep, self._read_range(sweep, report))
+                reason = self._read_range(sweep, report)
+            self._conclude(job, sweep, reason)
 
-    def _new_sweep(self, hyperparameters: kt.HyperParameters) -> Sweep:
+    def _new_sweep(self, job: Job, hyperparameters: kt.HyperParameters) -> Sweep:
         hyperparameters = hyperparameters.copy()
         for key in _RESERVED:
             hyperparameters.values.pop(key, None)
-        return Sweep(name="learning-rate sweep", hyperparameters=hyperparameters)
+        return Sweep(
+            name="learning-rate sweep", hyperparameters=hyperparameters, learning_rate=job.learning_rate or ""
+        )
 
     def _read_range(self, sweep: Sweep, report: Any) -> str | None:
         """Reads the sweep's curve and range; returns why there is no range, if there is none."""
@@ -789,10 +919,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             try:
                 config = json.loads(report)
                 sweep.relation = Relation.from_points(config.pop("relation"))
+                settings = SettingSpace.from_config(config.pop("settings"))
+                if self._setting_space is None:
+                    self._setting_space = settings
                 read = SweepReport.from_config(config)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 return f"the sweep's report can't be read: {type(error).__name__}: {error}"
             sweep.curve = read.curve
+            sweep.batch_size = read.batch_size
             sweep.lr_range = suggest_range(
                 read.curve,
                 rule=self.rule,
@@ -830,44 +964,184 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         warnings.warn(f"No learning-rate sweep: {reason}.", stacklevel=2)
         self._decided = self._unsaved = True
 
-    def _conclude(self, sweep: Sweep, reason: str | None) -> None:
-        """Narrows the space where there is a range, tells the user and keeps everything."""
-        narrowing: Narrowed | None = None
-        space = self.oracle.hyperparameters
+    def _conclude(self, job: Job, sweep: Sweep, reason: str | None) -> None:
+        """Takes note of a sweep's end, narrows the space where its range is known, and tells the user."""
+        space, part = self.oracle.hyperparameters, None
+        settings = self._setting_space or SettingSpace()
+        sweep.setting = settings.setting_of(sweep.hyperparameters.values)
         try:
-            name = find_learning_rate(space, self.learning_rate)
-            self._declaration = _declaration(space, name)
+            name = sweep.learning_rate or find_learning_rate(space, self._given_name)
+            sweep.learning_rate = name
+            if name not in self._declarations:
+                self._declarations[name] = _declaration(space, name)
+            declared = hp_types.deserialize(self._declarations[name])
+            sweep.declared = _in_rates(declared, sweep.relation)
             if sweep.lr_range is not None:
-                narrowing = narrow(space, name, sweep.lr_range, sweep.relation)
-                self._narrowed_to = _declaration(space, name)
-                sweep.outcome = str(narrowing)
-            sweep.declared = _declared_rates(self._declaration, sweep.relation)
+                part = narrowed(declared, sweep.lr_range, sweep.relation)
+                outcome = describe(declared, part, sweep.lr_range, sweep.relation)
         except LearningRateError as error:
+            sweep.lr_range = None
             reason = reason or str(error)
+        label = self._label(sweep)
+        sweep.name = label or sweep.name
         sweep.reason = reason
+        if part is not None:
+            sweep.outcome = f"{label}: {outcome}" if label else str(outcome)
         self._sweeps.append(sweep)
-        self._due = self._trial = None
+        self._jobs.conclude(job)
         self._unsaved = True
-        self._decided = True
+        if len(self._sweeps) == 1:
+            self._add_upfront_jobs()
+        self._decided = self._decided or not len(self._jobs)
+        self._narrow()
         self._remove_leftovers()
         self.save()
         picture = self._save_picture()
-        if narrowing is None:
+        of = f" of {label}" if label else ""
+        if part is None:
             warnings.warn(
-                "The learning-rate sweep found no range, so the search goes on in the declared space: "
+                f"The learning-rate sweep{of} found no range, so the search goes on in the declared space: "
                 f"{reason}",
                 stacklevel=4,
             )
             return
-        if narrowing.note:
-            warnings.warn(narrowing.note, stacklevel=4)
+        if outcome.note:
+            warnings.warn(outcome.note, stacklevel=4)
         if self.verbose:
             assert sweep.curve is not None
+            others = [one for one in sweep.hyperparameters.values if one in self._learning_rate_names()]
+            others.remove(name)
+            stand = "".join(
+                f" {one} stood at its default, {sweep.hyperparameters.values[one]:.3g}." for one in others
+            )
             print(
-                f"Learning-rate sweep of {len(sweep.curve)} batches: {name} declared as "
-                f"{_bounds(narrowing.declared)}, narrowed to {_bounds(narrowing.narrowed)}. Picture: "
+                f"Learning-rate sweep{of}, {len(sweep.curve)} batches: {name} declared as "
+                f"{_between(outcome.declared)}, narrowed to {_between(outcome.narrowed)}.{stand} Picture: "
                 f"{picture}"
             )
+
+    # --- The ranges of the settings -------------------------------------------------------------------------
+
+    def _sweep_of(self, name: str, values: Mapping[str, Any]) -> Sweep | None:
+        """Returns the finished sweep of a learning rate that a trial's values belong to."""
+        setting = (self._setting_space or SettingSpace()).setting_of(values)
+        for sweep in self._sweeps:
+            if sweep.learning_rate == name and sweep.setting == setting:
+                return sweep
+        return None
+
+    def _part(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Returns the narrowed hyperparameter for a trial's values; None where there is no range for them."""
+        settings = self._setting_space or SettingSpace()
+        batch_size = values.get(settings.batch_size or "")
+        key = (name, key_of(settings.setting_of(values)), batch_size)
+        if key not in self._parts:
+            sweep = self._sweep_of(name, values)
+            if sweep is None:
+                return None
+            part = None
+            if sweep.lr_range is not None:
+                lr_range = sweep.lr_range
+                if batch_size and sweep.batch_size:
+                    factor = math.sqrt(batch_size / sweep.batch_size)
+                    lr_range = LRRange(lr_range.min_lr * factor, lr_range.max_lr * factor)
+                declared = hp_types.deserialize(self._declarations[name])
+                part = narrowed(declared, lr_range, sweep.relation)
+            self._parts[key] = part
+        return self._parts[key]
+
+    def _narrow(self) -> None:
+        """Narrows each learning rate to the union of its ranges, once all of its settings have theirs.
+
+        In the middle of a search this is safe, since all trials so far have values of the union.
+        """
+        settings, space = self._setting_space or SettingSpace(), self.oracle.hyperparameters
+        for name in self._learning_rate_names():
+            if name not in self._declarations or _declaration(space, name) == self._narrowed_to.get(name):
+                continue
+            now = _declaration(space, name)
+            if now != self._declarations[name]:
+                # Declared anew before the first trial; once begun, a search keeps its space.
+                if self.oracle.trials or self.oracle.start_order:
+                    continue
+                self._declarations[name] = now
+            parts = [
+                self._part(name, values)
+                for setting in settings.settings(space, name)
+                for values in self._with_batch_sizes(setting)
+            ]
+            if None in parts:
+                continue
+            entry = hp_types.deserialize(self._declarations[name])
+            # A search may try the defaults first, so this one is of their setting.
+            defaults = {one.name: one.default for one in space.space if space.is_active(one)}
+            part = self._part(name, defaults) or parts[0]
+            replace(space, name, union(entry, parts, part.default))
+            self._narrowed_to[name] = _declaration(space, name)
+            self._unsaved = True
+
+    def _with_batch_sizes(self, setting: Setting) -> list[Setting]:
+        """Returns the setting with each batch size that the search has, where the range moves with it."""
+        name = (self._setting_space or SettingSpace()).batch_size
+        if name is None or name in setting:
+            return [setting]
+        entry = registered(self.oracle.hyperparameters, name)
+        return [{**setting, name: size} for size in bounds(entry)]
+
+    def _populate(self, trial_id: str) -> Any:
+        """Proposes as the wrapped oracle does, and moves the learning rate into the range of its setting.
+
+        Where that is not known yet, the proposal waits until its sweep is done.
+        """
+        for _ in range(self.oracle._max_collisions):
+            if self._held is not None and self._held[0] == trial_id:
+                response = self._held[1]
+            else:
+                response = self._propose(trial_id)
+            values = response.get("values")
+            if response["status"] != "RUNNING" or not values or not self._sweeps:
+                return response
+            names = [name for name in self._learning_rate_names() if name in values]
+            missing = [name for name in names if self._sweep_of(name, values) is None]
+            if missing and self._setting_space is not None:
+                self._held = (trial_id, response)
+                for name in missing:
+                    self._add_job(name, self._setting_space.setting_of(values))
+                return {"status": "IDLE"}
+            self._held = None
+            moved = False
+            for name in names:
+                part = self._part(name, values)
+                if part is not None and not is_inside(values[name], part):
+                    entry = registered(self.oracle.hyperparameters, name)
+                    if not is_inside(values[name], entry):
+                        # Narrowed since this was proposed.
+                        entry = hp_types.deserialize(self._declarations[name])
+                    values[name] = move_inside(values[name], entry, part)
+                    moved = True
+            if not moved or not self._is_tried(values):
+                return response
+        return {"status": "STOPPED", "values": None}
+
+    def _is_tried(self, values: dict[str, Any]) -> bool:
+        """Whether a trial had the same values, and the oracle can be asked again for others."""
+        oracle = self.oracle
+        # Their proposals leave no trace but the seed's; Hyperband notes where it has put them.
+        asks_again = (kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle)
+        return isinstance(oracle, asks_again) and oracle._compute_values_hash(values) in oracle._tried_so_far
+
+    def _next_allowed(self, values: dict[str, Any]) -> Any:
+        """Returns the next combination of a grid whose learning rates lie in the ranges of its setting."""
+        combination = self._next_combination(values)
+        while combination is not None and not self._allows(combination):
+            combination = self._next_combination(combination)
+        return combination
+
+    def _allows(self, values: dict[str, Any]) -> bool:
+        parts = [
+            (values[name], self._part(name, values)) for name in self._learning_rate_names() if name in values
+        ]
+        return all(part is None or is_inside(value, part) for value, part in parts)
 
     def _remove_leftovers(self) -> None:
         """Removes the directories that KerasTuner makes for any trial: a sweep leaves no checkpoint there."""
@@ -911,22 +1185,28 @@ def _check_rule(rule: str) -> None:
         raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, received {rule!r}.")
 
 
-def _bounds(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:.3g} to {bounds[1]:.3g}"
+def _between(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
 def _declaration(hyperparameters: kt.HyperParameters, name: str) -> dict[str, Any]:
     """Returns how a hyperparameter is declared, as a dict for JSON."""
-    entry = next(entry for entry in hyperparameters.space if entry.name == name)
+    entry = registered(hyperparameters, name)
     config: dict[str, Any] = json.loads(json.dumps(entry.get_config()))
     return {"class_name": type(entry).__name__, "config": config}
 
 
-def _declared_rates(declaration: dict[str, Any], relation: Relation | None) -> tuple[float, float]:
-    config = declaration["config"]
-    values = config["values"] if "values" in config else [config["min_value"], config["max_value"]]
-    low, high = sorted(as_rate(value, relation) for value in (min(values), max(values)))
+def _in_rates(entry: Any, relation: Relation | None) -> tuple[float, float]:
+    """Returns the learning rates at a hyperparameter's smallest and largest value, in ascending order."""
+    low, high = sorted(as_rate(value, relation) for value in bounds(entry))
     return low, high
+
+
+def _are_names(names: Any) -> bool:
+    """Whether these are names in a list or the like."""
+    return (
+        isinstance(names, Sequence) and not isinstance(names, str) and all(isinstance(n, str) for n in names)
+    )
 
 
 def _worded(declaration: dict[str, Any] | None) -> str:

@@ -192,7 +192,7 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
             f"There is no hyperparameter named {name!r}. {_listed(names)} "
             'Name one of them, name scopes included: learning_rate="..."'
         )
-    entry = _entry(hyperparameters, name)
+    entry = registered(hyperparameters, name)
     if isinstance(entry, hp_types.Fixed):
         raise NothingToNarrowError(
             f"{name!r} is fixed at {entry.value!r}, so there is nothing to narrow. To search the learning "
@@ -240,30 +240,122 @@ def narrow(
         LearningRateNotFoundError: There is no hyperparameter of that name.
         LearningRateError: It is registered more than once, or can't be narrowed.
     """
-    entry = _entry(hyperparameters, name)
+    entry = registered(hyperparameters, name)
+    replacement = narrowed(entry, lr_range, relation)
+    replace(hyperparameters, name, replacement)
+    return describe(entry, replacement, lr_range, relation)
+
+
+def narrowed(entry: Any, lr_range: LRRange, relation: Relation | None = None) -> Any:
+    """Return what a hyperparameter becomes when it is narrowed; it stays as it is.
+
+    Args:
+        entry: A `Float`, `Int` or `Choice` of KerasTuner.
+        lr_range: The rates to keep.
+        relation: How values turn into rates, where they are not the rates.
+
+    Returns:
+        A new hyperparameter, as `narrow` puts it into the space.
+
+    Raises:
+        LearningRateError: It can't be narrowed.
+    """
     _check_number(entry)
     if relation is None:
         _check_positive(entry)
     mapping = relation or _Same()
     if isinstance(entry, hp_types.Choice):
-        replacement = _narrow_choice(entry, lr_range, mapping)
-    elif entry.step is None:
-        replacement = _narrow_interval(entry, lr_range, mapping)
-    else:
-        replacement = _narrow_grid(entry, lr_range, mapping)
-    _replace(hyperparameters, entry, replacement)
+        return _narrow_choice(entry, lr_range, mapping)
+    if entry.step is None:
+        return _narrow_interval(entry, lr_range, mapping)
+    return _narrow_grid(entry, lr_range, mapping)
 
-    declared = _bounds(entry)
+
+def describe(entry: Any, replacement: Any, lr_range: LRRange, relation: Relation | None = None) -> Narrowed:
+    """Return, in figures and words, what narrowing a hyperparameter to a range did.
+
+    Args:
+        entry: As it was declared.
+        replacement: What `narrowed` made of it.
+        lr_range: The rates that were to be kept.
+        relation: How values turn into rates, where they are not the rates.
+    """
+    mapping = relation or _Same()
+    declared = bounds(entry)
     declared_rates = _rates(declared, mapping)
     return Narrowed(
-        name=name,
+        name=entry.name,
         declared=declared,
-        narrowed=_bounds(replacement),
+        narrowed=bounds(replacement),
         values=tuple(replacement.values) if isinstance(replacement, hp_types.Choice) else None,
         default=replacement.default,
         clipped=lr_range.min_lr < declared_rates[0] or lr_range.max_lr > declared_rates[1],
-        note=_note(declared_rates, _rates(_bounds(replacement), mapping), lr_range),
+        note=_note(declared_rates, _rates(bounds(replacement), mapping), lr_range),
     )
+
+
+def union(entry: Any, parts: Sequence[Any], default: float) -> Any:
+    """Return the smallest hyperparameter of the declared kind that holds all of several narrowed ones.
+
+    Args:
+        entry: As it was declared.
+        parts: What `narrowed` made of it for several ranges, at least one.
+        default: Its default value, from one of the parts.
+    """
+    if isinstance(parts[0], hp_types.Choice):
+        if not all(isinstance(part, hp_types.Choice) for part in parts):
+            # A `reverse_log` grid of which one range keeps all and another some.
+            return entry
+        values = [value for part in parts for value in part.values]
+        order = list(entry.values) if isinstance(entry, hp_types.Choice) else sorted(values)
+        return hp_types.Choice(
+            entry.name,
+            values=[value for value in dict.fromkeys(order) if value in values],
+            ordered=parts[0].ordered,
+            default=default,
+            conditions=list(entry.conditions),
+        )
+    low, high = min(part.min_value for part in parts), max(part.max_value for part in parts)
+    return _with_bounds(entry, low, high, default)
+
+
+def is_inside(value: Any, part: Any) -> bool:
+    """Return whether a value is one that a narrowed hyperparameter may have.
+
+    Args:
+        value: A value on the hyperparameter's grid, where it has one.
+        part: What `narrowed` made of it.
+    """
+    if isinstance(part, hp_types.Choice):
+        return value in part.values
+    slack = _GRID_TOLERANCE * max(abs(part.min_value), abs(part.max_value))
+    return bool(part.min_value - slack <= value <= part.max_value + slack)
+
+
+def move_inside(value: Any, entry: Any, part: Any) -> Any:
+    """Return the value that stands for a proposed one within a part of the space.
+
+    A value inside stays.  Those outside are spread over the part in their order, so that values drawn evenly
+    from all of the space are still drawn evenly from the part.
+
+    Args:
+        value: A value of `entry`.
+        entry: The hyperparameter that it was proposed for.
+        part: What is allowed, a `narrowed` hyperparameter of the same name.
+    """
+    if is_inside(value, part):
+        return value
+    try:
+        place = entry.value_to_prob(value)
+        low, high = sorted(entry.value_to_prob(end) for end in bounds(part))
+    except (ValueError, ZeroDivisionError):
+        # A value that the space doesn't hold, or no more, has no place in it.
+        return part.default
+    outside = 1.0 - (high - low)
+    if not (0.0 <= place <= 1.0 and outside > 0.0):
+        return part.default
+    share = place if place < low else place - (high - low)
+    return part.prob_to_value(min(max(share / outside, 0.0), 1.0))
 
 
 def spread_values(hyperparameters: keras_tuner.HyperParameters, name: str) -> list[float]:
@@ -276,7 +368,7 @@ def spread_values(hyperparameters: keras_tuner.HyperParameters, name: str) -> li
     Returns:
         All values of a `Choice`, otherwise at most five, strictly increasing.
     """
-    entry = _entry(hyperparameters, name)
+    entry = registered(hyperparameters, name)
     if isinstance(entry, hp_types.Choice):
         return sorted(set(entry.values))
     inner = [entry.prob_to_value(share) for share in (0.25, 0.5, 0.75)]
@@ -312,8 +404,17 @@ def _listed(names: Sequence[str]) -> str:
     return f"There are: {', '.join(map(repr, names))}."
 
 
-def _entry(hyperparameters: keras_tuner.HyperParameters, name: str) -> Any:
-    """Return the one registered hyperparameter of that name."""
+def registered(hyperparameters: keras_tuner.HyperParameters, name: str) -> Any:
+    """Return the one registered hyperparameter of that name.
+
+    Args:
+        hyperparameters: The space to look in.
+        name: The name, scopes included.
+
+    Raises:
+        LearningRateNotFoundError: There is none.
+        LearningRateError: There are several, under different conditions.
+    """
     entries = [entry for entry in hyperparameters.space if entry.name == name]
     if not entries:
         names = list(dict.fromkeys(entry.name for entry in hyperparameters.space))
@@ -354,9 +455,9 @@ _CANT_NARROW = (
 )
 
 
-def _rates(bounds: tuple[float, float], mapping: Relation | _Same) -> tuple[float, float]:
+def _rates(ends: tuple[float, float], mapping: Relation | _Same) -> tuple[float, float]:
     """Return the learning rates at the smallest and the largest value, in ascending order."""
-    low, high = sorted(map(mapping.rate, bounds))
+    low, high = sorted(map(mapping.rate, ends))
     return low, high
 
 
@@ -483,11 +584,11 @@ def _with_grid(entry: Any, first: int, last: int, middle: float) -> Any:
         if (high - low) // entry.step < last - first and entry.sampling == "linear":
             # Rounding has cost the last value; a sliver of a step brings it back.
             high = min(high + 1e-6 * entry.step, entry.max_value)
-    narrowed = _with_bounds(entry, low, high, low)
+    grid = _with_bounds(entry, low, high, low)
 
     def snapped(position: float) -> float:
         index = min(max(round(position), first), last)
-        return min(_grid_value(narrowed, index - first), float(narrowed.max_value))
+        return min(_grid_value(grid, index - first), float(grid.max_value))
 
     default = snapped(_grid_position(entry, min(max(middle, low), high)))
     if entry.min_value <= entry.default <= entry.max_value:
@@ -519,14 +620,16 @@ def _choice(entry: Any, values: list[float], mapping: Relation | _Same, *, order
     )
 
 
-def _bounds(entry: Any) -> tuple[float, float]:
+def bounds(entry: Any) -> tuple[float, float]:
+    """Return the smallest and the largest value of a numeric hyperparameter."""
     if isinstance(entry, hp_types.Choice):
         return min(entry.values), max(entry.values)
     return entry.min_value, entry.max_value
 
 
-def _replace(hyperparameters: keras_tuner.HyperParameters, entry: Any, replacement: Any) -> None:
-    """Put the replacement where the hyperparameter was, and make the active values fit it."""
+def replace(hyperparameters: keras_tuner.HyperParameters, name: str, replacement: Any) -> None:
+    """Put the replacement where the hyperparameter of that name was, and make the active values fit it."""
+    entry = registered(hyperparameters, name)
     # KerasTuner has no public way to change a registered entry: `update_space` ignores known names, and
     # `merge` adds a second entry of the same name.
     hyperparameters._space[:] = [replacement if other is entry else other for other in hyperparameters.space]

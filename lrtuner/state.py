@@ -16,9 +16,10 @@ import keras_tuner as kt
 
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
+from lrtuner.settings import Setting
 from lrtuner.space import Relation
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclasses.dataclass
@@ -34,6 +35,9 @@ class Sweep:
         declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
         outcome: What the search does now, in words.
         relation: How the hyperparameter's values turn into learning rates; `None` where they are the rates.
+        learning_rate: Name of the hyperparameter that was swept.
+        setting: The values that set this sweep apart; empty where one sweep serves the whole search.
+        batch_size: Rows in a batch of the sweep, or `None` where the data brought its own batches.
     """
 
     name: str
@@ -44,6 +48,9 @@ class Sweep:
     declared: tuple[float, float] | None = None
     outcome: str | None = None
     relation: Relation | None = None
+    learning_rate: str = ""
+    setting: Setting = dataclasses.field(default_factory=dict)
+    batch_size: int | None = None
 
     def to_config(self) -> dict[str, Any]:
         """Returns the sweep as a dict for JSON."""
@@ -56,6 +63,9 @@ class Sweep:
             "declared": None if self.declared is None else list(self.declared),
             "outcome": self.outcome,
             "relation": None if self.relation is None else dataclasses.asdict(self.relation),
+            "learning_rate": self.learning_rate,
+            "setting": self.setting,
+            "batch_size": self.batch_size,
         }
 
     @classmethod
@@ -72,6 +82,9 @@ class Sweep:
             declared=None if declared is None else (float(declared[0]), float(declared[1])),
             outcome=config["outcome"],
             relation=Relation.from_points(config["relation"]),
+            learning_rate=config["learning_rate"],
+            setting=dict(config["setting"]),
+            batch_size=config["batch_size"],
         )
 
 

@@ -40,6 +40,23 @@ class UnusableModelError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class SweepOrder:
+    """What sets the sweep of a search apart from that of a model by itself.
+
+    Attributes:
+        optimizer: The optimizer whose rate is swept; by default the model's.
+        epochs: Epochs in one full training; by default those of the fit that is swept.
+        sweeps: Sweeps that share the budget of one full training.
+        title: What the progress calls the sweep.
+    """
+
+    optimizer: Any = None
+    epochs: int | None = None
+    sweeps: int = 1
+    title: str = "Learning-rate sweep"
+
+
+@dataclasses.dataclass(frozen=True)
 class SweepReport:
     """What a sweep found, and what is known about the training that it was part of.
 
@@ -74,18 +91,21 @@ class _SweepFinished(BaseException):
     """
 
 
-def default_steps(batches_per_epoch: int | None) -> int:
+def default_steps(batches_per_epoch: int | None, *, epochs: int | None = None, sweeps: int = 1) -> int:
     """Returns the number of batches in a sweep whose length the caller left open.
 
     Args:
         batches_per_epoch: Batches in one epoch, or `None` where nobody knows (generators).
+        epochs: Epochs in one full training; one where nobody knows.
+        sweeps: Sweeps that share the budget, which is one full training for all of them.
 
     Returns:
-        One epoch, but at least 100 and at most 300 batches; 300 where the epoch's length is unknown.
+        One epoch, but at least 100 and at most 300 batches; 300 where the epoch's length is unknown. Several
+        sweeps get an equal share of one full training where that is less, but at least 100 batches.
     """
-    if batches_per_epoch is None:
-        return MAX_DEFAULT_STEPS
-    return min(max(batches_per_epoch, MIN_DEFAULT_STEPS), MAX_DEFAULT_STEPS)
+    epoch = MAX_DEFAULT_STEPS if batches_per_epoch is None else batches_per_epoch
+    share = epoch * (epochs or 1) // sweeps if sweeps > 1 else epoch
+    return min(max(min(epoch, share), MIN_DEFAULT_STEPS), MAX_DEFAULT_STEPS)
 
 
 def check_settings(min_lr: float, max_lr: float, steps: int | None) -> None:
@@ -164,6 +184,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self._snapshot: _Snapshot | None = None
         self._recorder: _CompiledRecorder | _StepwiseRecorder | None = None
         self._data_ended = False
+        self._order = SweepOrder()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes over the learning rate, and keeps what the sweep will change."""
@@ -184,10 +205,10 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if self.restore:
             self._snapshot = _Snapshot(self.model)
         recorder = _CompiledRecorder if _CompiledRecorder.serves(self.model) else _StepwiseRecorder
-        self._recorder = recorder(self.model, ramp)
+        self._recorder = recorder(self.model, ramp, self._order.optimizer)
         self._progress = None
         if self.verbose != 0:
-            print(f"Learning-rate sweep of at most {len(ramp)} batches")
+            print(f"{self._order.title}: at most {len(ramp)} batches")
         # As in Keras, 2 is for logs: no bar.
         if self.verbose not in (0, 2):
             self._progress = keras.utils.Progbar(
@@ -211,7 +232,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
                     f"epochs={-(-self.steps // per_epoch)} or more to fit, or fewer steps to LRFinder."
                 )
             return self.steps
-        steps = default_steps(per_epoch)
+        steps = default_steps(per_epoch, epochs=self._order.epochs, sweeps=self._order.sweeps)
         if available is not None and available < steps:
             if available < MIN_STEPS:
                 raise ValueError(
@@ -287,11 +308,10 @@ class _SweptStep:
     are reset before the batch, and no metrics are computed but the loss where the model leaves that open.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, optimizer: Any = None) -> None:
         self.model = model
         self._train_function = model.train_function
-        # LossScaleOptimizer (mixed precision) keeps the rate in the optimizer that it wraps.
-        self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        self._optimizer = own_optimizer(model) if optimizer is None else optimizer
         self._declared_rate = _rate_of(self._optimizer)
         if isinstance(self._declared_rate, keras.Variable):
             self._rate_before = keras.ops.convert_to_numpy(self._declared_rate)
@@ -364,7 +384,7 @@ class _SweptStep:
 class _StepwiseRecorder:
     """Sets the rate and reads the loss from Python, batch by batch: serves every backend and model."""
 
-    def __init__(self, model: Any, ramp: FloatArray) -> None:
+    def __init__(self, model: Any, ramp: FloatArray, optimizer: Any = None) -> None:
         if model.steps_per_execution != 1:
             raise ValueError(
                 f"LRFinder needs steps_per_execution=1 here but the model is compiled with "
@@ -372,7 +392,7 @@ class _StepwiseRecorder:
                 "lrtuner.find_lr, which does so itself."
             )
         self._ramp = ramp
-        self._step = _SweptStep(model)
+        self._step = _SweptStep(model, optimizer)
         # Only JAX keeps the model's state outside of its variables while it trains.
         self._sync_state = getattr(model, "jax_state_sync", lambda: None)
         self._step.install(self._step.run)
@@ -397,10 +417,10 @@ class _StepwiseRecorder:
 class _CompiledRecorder:
     """Runs ramp and recording inside of TensorFlow's compiled step, so that many steps fit into a call."""
 
-    def __init__(self, model: Any, ramp: FloatArray) -> None:
+    def __init__(self, model: Any, ramp: FloatArray, optimizer: Any = None) -> None:
         import tensorflow as tf
 
-        self._step = step = _SweptStep(model)
+        self._step = step = _SweptStep(model, optimizer)
         rates = tf.constant(ramp, dtype=step.rate.dtype)
         numbers = tf.range(len(ramp))
         self._position = position = tf.Variable(0, dtype=numbers.dtype)
@@ -470,20 +490,52 @@ def _rate_of(optimizer: Any) -> Any:
         ) from error
 
 
-def peak_rate(model: Any) -> float:
-    """Returns the learning rate that a compiled model trains with; of a schedule, its highest.
+def own_optimizer(model: Any) -> Any:
+    """Returns the optimizer that keeps a compiled model's learning rate."""
+    # LossScaleOptimizer (mixed precision) keeps the rate in the optimizer that it wraps.
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """Returns the optimizers of a compiled model that have a learning rate, its own first.
+
+    A `MultiOptimizer` counts as those that it holds; a model with a training step of its own may keep some
+    among its attributes.
+    """
+    own = own_optimizer(model)
+    kept = [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+    # By identity: Keras' optimizers don't say when they are equal.
+    unique = {id(one): one for one in [*getattr(own, "optimizers", [own]), *kept]}
+    return [one for one in unique.values() if one is own or one is not model.optimizer]
+
+
+def compiled_with(model: Any) -> Any:
+    """Returns what a model is compiled with, as far as it moves the best learning rate by much.
 
     Args:
-        model: A compiled Keras model.
+        model: A Keras model.
 
     Returns:
-        The rate of its optimizer. A schedule is evaluated at steps 0, 1, 2, 4, ... 2**20, whose maximum is
+        The class name and the momentum of each of its optimizers; `None` where it is not compiled.
+    """
+    if not getattr(model, "compiled", False) or model.optimizer is None:
+        return None
+    return tuple((type(one).__name__, getattr(one, "momentum", None)) for one in optimizers_of(model))
+
+
+def peak_rate(optimizer: Any) -> float:
+    """Returns the learning rate that an optimizer trains with; of a schedule, its highest.
+
+    Args:
+        optimizer: A Keras optimizer.
+
+    Returns:
+        The rate. A schedule is evaluated at steps 0, 1, 2, 4, ... 2**20, whose maximum is
         the base rate of a decay and close to the target rate of a warm-up.
 
     Raises:
         UnusableModelError: Where the optimizer has no single learning rate.
     """
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     rate = _rate_of(optimizer)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         steps = [0, *(2**power for power in range(21))]
@@ -549,7 +601,7 @@ def sweep_in_training(
     max_lr: float,
     steps: int | None,
     restore: bool = False,
-    on_start: Callable[[], None] = lambda: None,
+    on_start: Callable[[], SweepOrder] = SweepOrder,
 ) -> SweepReport:
     """Runs a training function and turns the `model.fit` inside of it into a sweep.
 
@@ -563,7 +615,7 @@ def sweep_in_training(
         max_lr: Last learning rate.
         steps: Batches in the sweep, or `None` for the default budget.
         restore: Whether to give the model back as it was.
-        on_start: Called when `model.fit` is about to begin.
+        on_start: Called when `model.fit` is about to begin; says what to sweep.
 
     Returns:
         A `SweepReport` with a curve of at most `steps` batches.
@@ -573,26 +625,21 @@ def sweep_in_training(
         NoSweepError: Where the training function never calls `model.fit`.
     """
     plain_fit = model.fit
-    parameters = inspect.signature(plain_fit).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    # Where a fit of the user's own only passes on what it is given, that is named as for Keras' fit.
-    passes_on = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
-    signature = inspect.signature(functools.partial(keras.Model.fit, model) if passes_on else plain_fit)
+    bind = _binding(model)
     finder: LRFinder | None = None
     training: dict[str, Any] = {}
 
-    @functools.wraps(plain_fit)
     def fit(*args: Any, **kwargs: Any) -> None:
         nonlocal finder
         if finder is not None:
             # The sweep is over, and the training code has caught what was to tell it.
             raise _SweepFinished
-        arguments = signature.bind(*args, **kwargs).arguments
-        arguments.update(arguments.pop("kwargs", {}))
+        arguments = bind(args, kwargs)
         training.update(arguments)
         _check_trainable(model, arguments.get("x"))
-        on_start()
+        order = on_start()
         finder = LRFinder(min_lr, max_lr, steps, restore=restore, verbose=arguments.get("verbose", "auto"))
+        finder._order = dataclasses.replace(order, epochs=order.epochs or _epochs(training))
         if inspect.isgenerator(arguments["x"]):
             arguments["x"] = _noting_its_end(arguments["x"], finder)
         elif restore and not model.built:
@@ -605,27 +652,13 @@ def sweep_in_training(
         with warnings.catch_warnings():
             # Data of unknown length is cycled on purpose.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            plain_fit(
-                **{
-                    name: value
-                    for name, value in arguments.items()
-                    if takes_any or name in signature.parameters
-                }
-            )
+            plain_fit(**{name: value for name, value in arguments.items() if _takes(plain_fit, name)})
         raise _SweepFinished
 
     before = {name: getattr(model, name, None) for name in ("steps_per_execution", "train_function")}
-
-    def train_on_batch(*_args: Any, **_kwargs: Any) -> None:
-        raise _SweepFinished
-
-    model.fit, model.train_on_batch = fit, train_on_batch
     try:
-        train()
-    except _SweepFinished:
-        pass
+        _run_until_fit(model, train, fit)
     finally:
-        del model.fit, model.train_on_batch
         if finder is not None:
             finder.close()
             for name, value in before.items():
@@ -635,14 +668,76 @@ def sweep_in_training(
             "The training function ended without a call of model.fit, so no learning-rate curve could be "
             "recorded: train with model.fit, or declare a narrower learning-rate space by hand."
         )
-    epochs = training.get("epochs", 1) - training.get("initial_epoch", 0)
     return SweepReport(
         curve=finder.curve,
-        optimizer=type(getattr(model.optimizer, "inner_optimizer", model.optimizer)).__name__,
+        optimizer=type(finder._order.optimizer or own_optimizer(model)).__name__,
         batch_size=_batch_size(training),
         batches_per_epoch=finder.params.get("steps"),
-        epochs=epochs if epochs > 0 else None,
+        epochs=_epochs(training),
     )
+
+
+def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
+    """Returns the batch size that a training function passes to `model.fit`, without training.
+
+    Args:
+        model: A compiled Keras model.
+        train: Called without arguments; is expected to call `model.fit`.
+
+    Returns:
+        Rows in a batch, or `None` where the data brings its own batches, or `model.fit` is not called.
+    """
+    bind = _binding(model)
+    training: dict[str, Any] = {}
+
+    def fit(*args: Any, **kwargs: Any) -> None:
+        training.update(bind(args, kwargs))
+        raise _SweepFinished
+
+    _run_until_fit(model, train, fit)
+    return _batch_size(training) if training.get("x") is not None else None
+
+
+def _run_until_fit(model: Any, train: Callable[[], Any], fit: Callable[..., None]) -> None:
+    """Runs a training function with another `model.fit`, which ends it."""
+
+    def train_on_batch(*_args: Any, **_kwargs: Any) -> None:
+        raise _SweepFinished
+
+    model.fit, model.train_on_batch = functools.wraps(model.fit)(fit), train_on_batch
+    try:
+        train()
+    except _SweepFinished:
+        pass
+    finally:
+        del model.fit, model.train_on_batch
+
+
+def _binding(model: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
+    """Returns a function that names the arguments of a call of `model.fit`."""
+    parameters = inspect.signature(model.fit).parameters.values()
+    # Where a fit of the user's own only passes on what it is given, that is named as for Keras' fit.
+    passes_on = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    signature = inspect.signature(functools.partial(keras.Model.fit, model) if passes_on else model.fit)
+
+    def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        arguments = dict(signature.bind(*args, **kwargs).arguments)
+        arguments.update(arguments.pop("kwargs", {}))
+        return arguments
+
+    return bind
+
+
+def _takes(fit: Callable[..., Any], name: str) -> bool:
+    """Whether a `fit` takes an argument of that name."""
+    parameters = inspect.signature(fit).parameters
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
+def _epochs(training: dict[str, Any]) -> int | None:
+    """Returns the epochs of what `model.fit` was called with."""
+    epochs = training.get("epochs", 1) - training.get("initial_epoch", 0)
+    return epochs if epochs > 0 else None
 
 
 def _noting_its_end(batches: Iterator[Any], finder: LRFinder) -> Iterator[Any]:

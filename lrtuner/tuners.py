@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
+import functools
 import json
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner as kt
+from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.generators import SharedGenerators
 from lrtuner.oracle import (
@@ -27,24 +30,40 @@ from lrtuner.oracle import (
     is_own_trial,
     runners,
 )
+from lrtuner.settings import UNKNOWN, SettingSpace, described, find_settings
 from lrtuner.space import (
     LearningRateError,
     LearningRateNotFoundError,
     NothingToNarrowError,
     Relation,
+    bounds,
     find_learning_rate,
     spread_values,
 )
 from lrtuner.state import is_json, write_atomically
 from lrtuner.sweep import (
     NoSweepError,
+    SweepOrder,
     UnusableModelError,
+    batch_size_of,
+    compiled_with,
+    optimizers_of,
+    own_optimizer,
     peak_rate,
     preserved_random_state,
     sweep_in_training,
 )
 
-_SWEEP_ARGUMENTS = ("learning_rate", "min_lr", "max_lr", "steps", "rule", "lease")
+_SWEEP_ARGUMENTS = (
+    "learning_rate",
+    "min_lr",
+    "max_lr",
+    "steps",
+    "rule",
+    "sweep_per",
+    "batch_size_scaling",
+    "lease",
+)
 
 
 class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is untyped
@@ -137,28 +156,90 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         return _no_results(json.loads(hp.values[SETTINGS_KEY])["objective_is_named"])
 
     def _sweep(self, hp: kt.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> str:
-        settings = json.loads(hp.values[SETTINGS_KEY])
-        name = settings.pop("learning_rate")
-        del settings["objective_is_named"]
+        """Returns the sweep's report as JSON, and with the first one the settings that were found."""
+        task = json.loads(hp.values[SETTINGS_KEY])
         points: dict[float, float] = {}
+        settings = None if task["settings"] is None else SettingSpace.from_config(task["settings"])
         args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
+
+        def train(values: kt.HyperParameters = hp) -> Any:
+            return self.hypermodel.fit(values, model, *args, **kwargs)
+
+        def on_start() -> SweepOrder:
+            nonlocal settings
+            name = find_learning_rate(hp, task["learning_rate"])
+            optimizer, relation = self._follow(hp, model, name)
+            points.update(relation)
+            names = task["learning_rates"] or [name]
+            if settings is None:
+                settings = find_settings(_plain(hp), names, self._compiled_with)
+            sweeps = max(sum(len(settings.settings(hp, one)) for one in names), 1)
+            title = "Learning-rate sweep"
+            if sweeps > 1:
+                title += f" {task['number']} of {sweeps}"
+                setting = settings.setting_of(hp.values)
+                label = described(name if len(names) > 1 else None, setting)
+                title += f", {label}" if label else ""
+            return SweepOrder(optimizer=optimizer, epochs=task["epochs"], sweeps=sweeps, title=title)
+
         report = sweep_in_training(
             model,
-            lambda: self.hypermodel.fit(hp, model, *args, **kwargs),
-            on_start=lambda: points.update(self._points(hp, model, name)),
-            **settings,
+            train,
+            on_start=on_start,
+            min_lr=task["min_lr"],
+            max_lr=task["max_lr"],
+            steps=task["steps"],
         )
+        assert settings is not None
+        if task["scales"]:
+            settings = dataclasses.replace(
+                settings, batch_size=self._batch_size_name(hp, model, report.batch_size, train)
+            )
         relation = {"values": list(points), "rates": list(points.values())} if points else None
-        return json.dumps({**report.to_config(), "relation": relation}, allow_nan=False)
+        return json.dumps(
+            {**report.to_config(), "relation": relation, "settings": settings.to_config()}, allow_nan=False
+        )
 
-    def _points(self, hp: kt.HyperParameters, model: Any, name: str | None) -> dict[float, float]:
+    def _compiled_with(self, values: kt.HyperParameters) -> Any:
+        try:
+            return compiled_with(self.hypermodel.build(values))
+        except Exception:
+            # Its own sweep, or trial, will say what is wrong.
+            return UNKNOWN
+
+    def _follow(self, hp: kt.HyperParameters, model: Any, name: str) -> tuple[Any, dict[float, float]]:
+        """Returns the optimizer whose rate follows a hyperparameter, and its rates at some values.
+
+        The optimizer is None for the model's own, and there are no rates where the values are the rates.
+
+        Raises:
+            LearningRateError: Where no rate follows the hyperparameter.
+        """
+        own, several = own_optimizer(model), optimizers_of(model)
+        if several == [own] or not json.loads(hp.values[SETTINGS_KEY])["learning_rates"]:
+            return None, self._points(hp, model, name)
+        for optimizer in several:
+            if _same_rate(peak_rate(optimizer), float(hp.values[name])):
+                return optimizer, {}
+        for index, optimizer in enumerate(several):
+            with contextlib.suppress(LearningRateError):
+                points = {
+                    one: peak_rate(optimizers_of(self._build_at(hp, name, one))[index])
+                    for one in spread_values(hp, name)
+                }
+                Relation(tuple(points), tuple(points.values()))
+                return optimizer, points
+        raise LearningRateError(
+            f"none of the model's {len(several)} optimizers has a rate that follows {name!r}: pass it to one"
+        )
+
+    def _points(self, hp: kt.HyperParameters, model: Any, name: str) -> dict[float, float]:
         """Returns the learning rates at some values, or nothing where the values are the rates.
 
         Raises:
             LearningRateError: Where the rate doesn't follow the hyperparameter.
         """
-        name = find_learning_rate(hp, name)
-        value, rate = float(hp.values[name]), peak_rate(model)
+        value, rate = float(hp.values[name]), peak_rate(own_optimizer(model))
         if _same_rate(rate, value):
             return {}
         points = {one: self._rate_at(hp, name, one) for one in spread_values(hp, name)}
@@ -173,9 +254,11 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         return points
 
     def _rate_at(self, hp: kt.HyperParameters, name: str, value: Any) -> float:
-        """Returns the learning rate of a model that is built with a value of the hyperparameter."""
-        hp = hp.copy()
-        hp.values = {key: one for key, one in hp.values.items() if not key.startswith("lrtuner/")}
+        """Returns the learning rate of a model that is built with a value of a hyperparameter."""
+        return peak_rate(own_optimizer(self._build_at(hp, name, value)))
+
+    def _build_at(self, hp: kt.HyperParameters, name: str, value: Any) -> Any:
+        hp = _plain(hp)
         hp.values[name] = value
         model = self.hypermodel.build(hp)
         if not model.compiled:
@@ -183,7 +266,44 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
                 "the model is compiled in HyperModel.fit, so how its learning rate follows the "
                 "hyperparameter can't be seen: compile it in build, or declare the rate itself"
             )
-        return peak_rate(model)
+        return model
+
+    def _batch_size_name(
+        self, hp: kt.HyperParameters, model: Any, batch_size: int | None, train: Callable[..., Any]
+    ) -> str | None:
+        """Returns the hyperparameter that is the batch size of `fit` and moves no rate by itself, or None."""
+        for entry in hp.space:
+            value = hp.values.get(entry.name)
+            if not isinstance(entry, (hp_types.Choice, hp_types.Int)) or isinstance(value, bool):
+                continue
+            if batch_size is None or value != batch_size:
+                continue
+            other = next((one for one in bounds(entry) if one != batch_size), None)
+            if other is None:
+                continue
+            changed = _plain(hp)
+            changed.values[entry.name] = other
+            try:
+                if batch_size_of(model, functools.partial(train, changed)) != other:
+                    continue
+                # Compiled in fit, or scaled with the batch size by the user: lrtuner's own law would be a
+                # guess, or come on top.
+                rates = [
+                    [peak_rate(one) for one in optimizers_of(self._build_at(hp, entry.name, size))]
+                    for size in (batch_size, other)
+                ]
+                return entry.name if rates[0] == rates[1] else None
+            except Exception:
+                # What can't be tried out is not relied on.
+                return None
+        return None
+
+
+def _plain(hp: kt.HyperParameters) -> kt.HyperParameters:
+    """Returns a copy without what lrtuner keeps among the values."""
+    hp = hp.copy()
+    hp.values = {key: one for key, one in hp.values.items() if not key.startswith("lrtuner/")}
+    return hp
 
 
 def _no_results(objective_is_named: bool) -> Any:
@@ -265,7 +385,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     def _check_space(self, space: kt.HyperParameters) -> None:
         try:
-            find_learning_rate(space, self.oracle.learning_rate)
+            self.oracle.check_space(space)
         except NothingToNarrowError:
             # The search goes on without a sweep, and the oracle says so.
             pass
@@ -320,7 +440,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
                 super().search(*fit_args, **fit_kwargs)
             return
         super().search(*fit_args, **fit_kwargs)
-        self.oracle.advise()
+        for sweep in self.oracle.sweeps:
+            self.oracle.advise(sweep)
 
     def on_batch_end(self, trial: Any, model: Any, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Ends a worker's training where the search has ended with an error."""

@@ -1,0 +1,97 @@
+"""The sweeps that a search has yet to run: who runs each, and until when it is waited for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras_tuner as kt
+
+from lrtuner.settings import Setting, key_of
+
+
+@dataclasses.dataclass(eq=False)
+class Job:
+    """One sweep that is due.
+
+    Attributes:
+        learning_rate: Name of the hyperparameter that it narrows; None before it is known.
+        setting: What sets it apart from the other sweeps; None for the first one, which finds the settings.
+        hyperparameters: The values to sweep at.
+        trial: The trial under way, or the last one.
+        worker: Who runs it, or None.
+        lease_ends: When it is given to another worker, on the monotonic clock.
+        begun: How often it was given away.
+        ended: How often it has ended.
+    """
+
+    learning_rate: str | None
+    setting: Setting | None
+    hyperparameters: kt.HyperParameters
+    trial: Any = None
+    worker: str | None = None
+    lease_ends: float = math.inf
+    begun: int = 0
+    ended: int = 0
+
+
+class Jobs:
+    """The sweeps that are due, in order. Not synchronized: the oracle holds its lock.
+
+    Args:
+        prefix: What the ids of their trials begin with.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._due: list[Job] = []
+        # Each run has an id of its own, which tells a late result from the one that is waited for.
+        self._by_trial: dict[str, Job | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._due))
+
+    def add(self, job: Job) -> None:
+        """Adds a sweep, unless the same is due already."""
+        if job.setting is None or all(
+            one.learning_rate != job.learning_rate
+            or one.setting is None
+            or key_of(one.setting) != key_of(job.setting)
+            for one in self._due
+        ):
+            self._due.append(job)
+
+    def running(self) -> dict[str, Any]:
+        """Returns the trials under way, by worker."""
+        return {job.worker: job.trial for job in self._due if job.worker is not None}
+
+    def of_worker(self, worker: str, now: float) -> Job | None:
+        """Returns the sweep that a worker has a lease for."""
+        return next((job for job in self._due if job.worker == worker and now < job.lease_ends), None)
+
+    def of_trial(self, trial_id: str) -> Job | None:
+        """Returns the sweep that a trial was begun for, or None where it has been concluded."""
+        return self._by_trial.get(trial_id)
+
+    def free(self, now: float) -> Job | None:
+        """Returns the next sweep that nobody runs, or whose lease has run out."""
+        return next((job for job in self._due if job.worker is None or now >= job.lease_ends), None)
+
+    def give(self, job: Job, worker: str, lease_ends: float) -> Any:
+        """Returns a new trial of a sweep, for a worker to run until its lease ends."""
+        trial_id = f"{self._prefix}_{len(self._by_trial)}"
+        job.trial = kt.engine.trial.Trial(job.hyperparameters.copy(), trial_id=trial_id, status="RUNNING")
+        job.worker, job.lease_ends = worker, lease_ends
+        job.begun += 1
+        self._by_trial[trial_id] = job
+        return job.trial
+
+    def conclude(self, job: Job) -> None:
+        """Takes a sweep off the list; what comes of its trials later is not looked for any more."""
+        self._due.remove(job)
+        self._by_trial = {trial_id: None if one is job else one for trial_id, one in self._by_trial.items()}
