@@ -7,6 +7,7 @@ proposes is moved into the range of its own setting before the trial is made.
 
 from __future__ import annotations
 
+import copy
 import glob
 import json
 import math
@@ -350,7 +351,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if sweep.lr_range is None or name not in self._declarations:
             return None
         trials = self._scored_rates(sweep)
-        declared = hp_types.deserialize(self._declarations[name])
+        declared = _declared_entry(self._declarations[name])
         searched = _in_rates(narrowed(declared, sweep.lr_range, sweep.relation), sweep.relation)
         if not 0 < searched[0] < searched[1] or not trials:
             return None
@@ -974,7 +975,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             sweep.learning_rate = name
             if name not in self._declarations:
                 self._declarations[name] = _declaration(space, name)
-            declared = hp_types.deserialize(self._declarations[name])
+            declared = _declared_entry(self._declarations[name])
             sweep.declared = _in_rates(declared, sweep.relation)
             if sweep.lr_range is not None:
                 part = narrowed(declared, sweep.lr_range, sweep.relation)
@@ -997,11 +998,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._remove_leftovers()
         self.save()
         picture = self._save_picture()
-        of = f" of {label}" if label else ""
+        of_which = f" for {label}" if label else ""
         if part is None:
             warnings.warn(
-                f"The learning-rate sweep{of} found no range, so the search goes on in the declared space: "
-                f"{reason}",
+                f"The learning-rate sweep{of_which} found no range, so the search goes on in the declared "
+                f"space: {reason}",
                 stacklevel=4,
             )
             return
@@ -1015,7 +1016,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 f" {one} stood at its default, {sweep.hyperparameters.values[one]:.3g}." for one in others
             )
             print(
-                f"Learning-rate sweep{of}, {len(sweep.curve)} batches: {name} declared as "
+                f"Learning-rate sweep of {len(sweep.curve)} batches{of_which}: {name} declared as "
                 f"{_between(outcome.declared)}, narrowed to {_between(outcome.narrowed)}.{stand} Picture: "
                 f"{picture}"
             )
@@ -1045,7 +1046,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 if batch_size and sweep.batch_size:
                     factor = math.sqrt(batch_size / sweep.batch_size)
                     lr_range = LRRange(lr_range.min_lr * factor, lr_range.max_lr * factor)
-                declared = hp_types.deserialize(self._declarations[name])
+                declared = _declared_entry(self._declarations[name])
                 part = narrowed(declared, lr_range, sweep.relation)
             self._parts[key] = part
         return self._parts[key]
@@ -1072,7 +1073,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             ]
             if None in parts:
                 continue
-            entry = hp_types.deserialize(self._declarations[name])
+            entry = _declared_entry(self._declarations[name])
             # A search may try the defaults first, so this one is of their setting.
             defaults = {one.name: one.default for one in space.space if space.is_active(one)}
             part = self._part(name, defaults) or parts[0]
@@ -1116,7 +1117,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                     entry = registered(self.oracle.hyperparameters, name)
                     if not is_inside(values[name], entry):
                         # Narrowed since this was proposed.
-                        entry = hp_types.deserialize(self._declarations[name])
+                        entry = _declared_entry(self._declarations[name])
                     values[name] = move_inside(values[name], entry, part)
                     moved = True
             if not moved or not self._is_tried(values):
@@ -1124,11 +1125,16 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         return {"status": "STOPPED", "values": None}
 
     def _is_tried(self, values: dict[str, Any]) -> bool:
-        """Whether a trial had the same values, and the oracle can be asked again for others."""
+        """Whether a trial had the same values, and the oracle can be asked again for others.
+
+        Only a random search can: Hyperband notes where it has put a proposal, and a Gaussian process would
+        propose the same again.
+        """
         oracle = self.oracle
-        # Their proposals leave no trace but the seed's; Hyperband notes where it has put them.
-        asks_again = (kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle)
-        return isinstance(oracle, asks_again) and oracle._compute_values_hash(values) in oracle._tried_so_far
+        return (
+            isinstance(oracle, kt.oracles.RandomSearchOracle)
+            and oracle._compute_values_hash(values) in oracle._tried_so_far
+        )
 
     def _next_allowed(self, values: dict[str, Any]) -> Any:
         """Returns the next combination of a grid whose learning rates lie in the ranges of its setting."""
@@ -1194,6 +1200,12 @@ def _declaration(hyperparameters: kt.HyperParameters, name: str) -> dict[str, An
     entry = registered(hyperparameters, name)
     config: dict[str, Any] = json.loads(json.dumps(entry.get_config()))
     return {"class_name": type(entry).__name__, "config": config}
+
+
+def _declared_entry(declaration: dict[str, Any]) -> Any:
+    """Returns the hyperparameter that `_declaration` described."""
+    # KerasTuner changes the config of a conditional hyperparameter while it reads it.
+    return hp_types.deserialize(copy.deepcopy(declaration))
 
 
 def _in_rates(entry: Any, relation: Relation | None) -> tuple[float, float]:

@@ -35,8 +35,9 @@ _TRIAL_COLOUR = "#222222"
 _BAR = 0.035
 _NOTE = 0.05
 _MOST = 0.35
-# Characters in a line of notes.
+# Characters in a line of notes or of the legend, and those that a line's swatch takes there.
 _LINE = 78
+_SWATCH = 6
 # Empty room above and below what is drawn.
 _ROOM = 0.05
 # A smoothed curve that goes beyond the picture by this share of its height has left it for good: what a fit
@@ -241,7 +242,9 @@ def _draw(
         handles.append(_draw_trials(axes, trials, objective, bottom, top))
     _write_notes(axes, notes, centred=not spans and not len(trials))
 
-    columns = 2 if len(handles) == 4 else 3
+    # As many as fit side by side.
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = min(2 if len(handles) == 4 else 3, max(_LINE // (longest + _SWATCH), 1))
     if handles:
         # Above the axes, where there is no curve to hide.
         axes.legend(

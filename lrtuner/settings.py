@@ -210,33 +210,48 @@ def find_settings(
         for entry in hyperparameters.space
         if isinstance(entry, (hp_types.Choice, hp_types.Boolean)) and entry.name not in learning_rates
     ]
-    free = [entry for entry in entries if not entry.conditions]
+    known: dict[str, Hashable] = {}
 
     def at(values: Mapping[str, Any], needed: Sequence[str] = ()) -> Hashable:
-        return signature(middle(hyperparameters, {**kept(needed), **values}, needed))
-
-    def kept(needed: Sequence[str]) -> dict[str, Any]:
         # The start's values, but for conditions that have to be met.
         parents = {one.name for entry in entries if entry.name in needed for one in entry.conditions}
-        return {name: value for name, value in hyperparameters.values.items() if name not in parents}
+        start = {name: value for name, value in hyperparameters.values.items() if name not in parents}
+        built = middle(hyperparameters, {**start, **values}, needed)
+        key = key_of(built.values)
+        if key not in known:
+            known[key] = signature(built)
+        return known[key]
 
-    start = at({})
-    # All at once first: where that changes nothing, a model is built for each value of the longest list only.
-    longest = max((len(entry.values) for entry in free), default=0)
-    together = [{one.name: one.values[i % len(one.values)] for one in free} for i in range(longest)]
-    suspects = free if any(at(values) != start for values in together) else []
-    suspects = [*suspects, *(entry for entry in entries if entry.conditions)]
-    names = tuple(
-        entry.name
-        for entry in entries
-        if entry in suspects
-        and len({at({entry.name: value}, [entry.name]) for value in entry.values} - {UNKNOWN}) > 1
-    )
+    def choosing(names: Sequence[str]) -> list[str]:
+        """Return those that choose, too, in some setting of the ones that are known to."""
+        rest = [entry for entry in entries if entry.name not in names]
+        longest = max((len(entry.values) for entry in rest), default=0)
+        found: list[str] = []
+        for setting in combinations(hyperparameters, names):
+            # All at once first: mostly that changes nothing, for a model for each value of the longest list.
+            together = [{one.name: one.values[i % len(one.values)] for one in rest} for i in range(longest)]
+            change = any(at({**values, **setting}) != at(setting) for values in together)
+            found += [
+                entry.name
+                for entry in rest
+                # One in a branch may have been inactive.
+                if change or (entry.conditions and not names)
+                if len(
+                    {at({**setting, entry.name: value}, [entry.name]) for value in entry.values} - {UNKNOWN}
+                )
+                > 1
+            ]
+        return found
+
+    names: list[str] = []
+    while len(combinations(hyperparameters, names)) <= MOST_BUILDS and (found := choosing(names)):
+        names += dict.fromkeys(found)
     settings = combinations(hyperparameters, names)
+    in_order = tuple(entry.name for entry in entries if entry.name in names)
     if not names or len(settings) > MOST_BUILDS:
-        return SettingSpace(names)
+        return SettingSpace(in_order)
     groups: dict[Hashable, list[Setting]] = {}
     for setting in settings:
         kind = at(setting, list(setting))
         groups.setdefault(key_of(setting) if kind is UNKNOWN else kind, []).append(setting)
-    return SettingSpace(names, tuple(tuple(group) for group in groups.values() if len(group) > 1))
+    return SettingSpace(in_order, tuple(tuple(group) for group in groups.values() if len(group) > 1))

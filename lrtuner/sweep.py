@@ -208,7 +208,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self._recorder = recorder(self.model, ramp, self._order.optimizer)
         self._progress = None
         if self.verbose != 0:
-            print(f"{self._order.title}: at most {len(ramp)} batches")
+            print(f"{self._order.title} of at most {len(ramp)} batches")
         # As in Keras, 2 is for logs: no bar.
         if self.verbose not in (0, 2):
             self._progress = keras.utils.Progbar(

@@ -179,7 +179,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
                 title += f" {task['number']} of {sweeps}"
                 setting = settings.setting_of(hp.values)
                 label = described(name if len(names) > 1 else None, setting)
-                title += f", {label}" if label else ""
+                title += f" ({label})" if label else ""
             return SweepOrder(optimizer=optimizer, epochs=task["epochs"], sweeps=sweeps, title=title)
 
         report = sweep_in_training(

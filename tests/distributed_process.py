@@ -8,7 +8,7 @@ import time
 
 import keras
 import keras_tuner as kt
-from searches import FIT, X, Y, build_model, compiled, declared_rate, random_search, rates
+from searches import FIT, X, Y, build_choice, build_model, compiled, declared_rate, random_search, rates
 
 import lrtuner
 
@@ -31,7 +31,7 @@ class Recorded(kt.HyperModel):
             return keras.Sequential(
                 [keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))]
             )
-        return build_model(hp)
+        return (build_choice if options.get("optimizers") else build_model)(hp)
 
     def fit(self, hp, model, *args, **kwargs):
         sweep = "lrtuner/sweep" in hp.values
@@ -90,6 +90,15 @@ if NAME == "chief":
                 "rates": rates(tuner),
                 "statuses": [trial.status for trial in tuner.oracle.trials.values()],
                 "sweeps": len(tuner.oracle.sweeps),
+                "ranges": {
+                    sweep.setting.get("optimizer"): sweep.lr_range
+                    and [sweep.lr_range.min_lr, sweep.lr_range.max_lr]
+                    for sweep in tuner.oracle.sweeps
+                },
+                "optimizers": [
+                    trial.hyperparameters.values.get("optimizer")
+                    for _, trial in sorted(tuner.oracle.trials.items())
+                ],
                 "reason": tuner.oracle.sweeps[-1].reason,
                 "plotted": len(axes.lines) > 0,
             }

@@ -1,6 +1,7 @@
 """Searches that are killed and begun again.
 
-Run as `python interrupted_process.py '{"directory": ..., "moments": [...]}'`.
+Run as `python interrupted_process.py '{"directory": ..., "moments": [...]}'`; with `"settings": true` it is a
+Hyperband over an optimizer to choose, which has a sweep for each.
 
 A moment is the number of the write in the project directory before which the process kills itself, or, as a
 float, a share of an undisturbed search's time. Every run is a fork of this process, which has imported
@@ -15,11 +16,12 @@ import time
 
 import keras
 import keras_tuner as kt
-from searches import build_model, random_search, rates, search
+from searches import build_choice, build_model, random_search, rates, search
 
 import lrtuner
 
 TRIALS = 2
+OPTIONS = json.loads(sys.argv[1])
 
 
 def search_with_events(directory, kill_before_write=None):
@@ -56,26 +58,41 @@ def run(directory, kill_before_write):
 
     class Noted(kt.HyperModel):
         def build(self, hp):
-            return build_model(hp)
+            return build_choice(hp, ["sgd", "adam"]) if OPTIONS.get("settings") else build_model(hp)
 
         def fit(self, hp, model, *args, **kwargs):
             note.write("sweep\n" if "lrtuner/sweep" in hp.values else "trial\n")
             return model.fit(*args, **kwargs)
 
     keras.utils.set_random_seed(5)
-    tuner = lrtuner.Tuner(
-        lrtuner.LRRangeOracle(random_search(TRIALS), steps=60),
-        Noted(),
-        directory=directory,
-        project_name="project",
-    )
+    if OPTIONS.get("settings"):
+        tuner = lrtuner.Hyperband(
+            Noted(),
+            objective="val_loss",
+            max_epochs=3,
+            seed=3,
+            steps=60,
+            rule="d90",
+            directory=directory,
+            project_name="project",
+        )
+    else:
+        oracle = lrtuner.LRRangeOracle(random_search(TRIALS), steps=60)
+        tuner = lrtuner.Tuner(oracle, Noted(), directory=directory, project_name="project")
     search(tuner)
-    lr_range, (sweep,) = tuner.oracle.lr_range, tuner.oracle.sweeps
+    lr_range, sweeps = tuner.oracle.lr_range, tuner.oracle.sweeps
     tuner.oracle.plot_sweeps()
     result = {
         "writes": writes,
         "lr_range": [lr_range.min_lr, lr_range.max_lr],
-        "batches": len(sweep.curve),
+        "batches": [len(sweep.curve) for sweep in sweeps],
+        "ranges": {sweep.name: [sweep.lr_range.min_lr, sweep.lr_range.max_lr] for sweep in sweeps},
+        "names": [
+            f"optimizer={trial.hyperparameters.values['optimizer']}"
+            if OPTIONS.get("settings")
+            else sweeps[0].name
+            for _, trial in sorted(tuner.oracle.trials.items())
+        ],
         "rates": rates(tuner),
         "statuses": [trial.status for trial in tuner.oracle.trials.values()],
         "files": sorted(os.listdir(tuner.project_dir)),
@@ -103,22 +120,24 @@ def outcome(directory, kill_before_write=None, kill_after=None):
 
 
 def main():
-    options = json.loads(sys.argv[1])
-
     def fresh(name):
-        path = os.path.join(options["directory"], name)
+        path = os.path.join(OPTIONS["directory"], name)
         os.mkdir(path)
         return path
 
     reference = outcome(fresh("reference"))
     print(json.dumps(reference), flush=True)
-    for index, moment in enumerate(options["moments"]):
+    for index, moment in enumerate(OPTIONS["moments"]):
         directory = fresh(f"moment{index}")
         if isinstance(moment, float):
             killed = outcome(directory, kill_after=moment * reference["seconds"])
         else:
             killed = outcome(directory, kill_before_write=moment)
-        kept = os.path.exists(os.path.join(directory, "project", "lr_range.json"))
+        state = os.path.join(directory, "project", "lr_range.json")
+        kept = {}
+        if os.path.exists(state):
+            with open(state) as file:
+                kept = {one["name"]: one["lr_range"] for one in json.load(file)["state"]["sweeps"]}
         again = outcome(directory)
         print(json.dumps({"moment": moment, "killed": killed, "kept": kept, "again": again}), flush=True)
 

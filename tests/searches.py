@@ -34,6 +34,17 @@ def build_model(hp):
     return compiled(declared_rate(hp), units)
 
 
+OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
+
+
+def build_choice(hp, names=tuple(OPTIMIZERS)):
+    """A model with an optimizer to choose."""
+    name, rate = hp.Choice("optimizer", list(names)), declared_rate(hp)
+    model = compiled(rate, hp.Int("units", 2, 8))
+    model.compile(OPTIMIZERS[name](rate), loss="mse", metrics=["mae"])
+    return model
+
+
 def random_search(max_trials=2, **arguments):
     return kt.oracles.RandomSearchOracle(objective="val_loss", max_trials=max_trials, seed=7, **arguments)
 

@@ -101,6 +101,23 @@ def test_drop_ins(tmp_path, name):
     assert len(outcome.who("sweep")) == 1
 
 
+def test_several_sweeps_at_once(tmp_path):
+    """The first sweep tells which there are; then each worker runs one, and no trial begins before."""
+    outcome = run(tmp_path, optimizers=True, trials=6, seconds={"worker0": 3, "worker1": 3})
+    assert set(outcome.codes.values()) == {0}, outcome.outputs
+    assert outcome.result["sweeps"] == 3
+    whose = outcome.who("sweep")
+    assert len(whose) == 3
+    # Whoever ends the first one may begin the next before the other has asked again.
+    assert set(whose[1:]) == set(WORKERS)
+    begun = [when for when, _, event in outcome.events if event == "sweep"]
+    assert begun[2] - begun[1] < 3
+    assert [event for _, _, event in outcome.events if event in ("sweep", "trial")][3:] == ["trial"] * 6
+    for name, rate in zip(outcome.result["optimizers"], outcome.result["rates"], strict=True):
+        low, high = outcome.result["ranges"][name]
+        assert low <= rate <= high
+
+
 @pytest.mark.slow
 def test_stock_tuners_with_wrapped_hypermodels(tmp_path):
     outcome = run(tmp_path, stock=True)

@@ -7,10 +7,21 @@ import keras_tuner as kt
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from searches import RATE, build_model, compiled, declared_rate, random_search, search, tuner, warned
+from searches import (
+    RATE,
+    build_choice,
+    build_model,
+    compiled,
+    declared_rate,
+    random_search,
+    search,
+    tuner,
+    warned,
+)
 
 import lrtuner
 from lrtuner.oracle import SETTINGS_KEY
+from lrtuner.settings import SettingSpace
 from lrtuner.sweep import SweepReport
 
 ORACLES = {
@@ -26,17 +37,17 @@ def finished(tmp_path_factory):
     return search(tuner(tmp_path_factory.mktemp("finished"))).oracle
 
 
-def report(losses):
+def report(losses, settings=None):
     curve = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(losses)), np.asarray(losses, dtype=float))
     config = SweepReport(
         curve=curve, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2
     ).to_config()
-    return json.dumps({**config, "relation": None})
+    return json.dumps({**config, "relation": None, "settings": (settings or SettingSpace()).to_config()})
 
 
-def typical_losses():
-    """A descent around 1e-3 to 1e-1 and a blow-up above 1."""
-    rates = np.geomspace(1e-7, 10.0, 100)
+def typical_losses(scale=1.0):
+    """A descent around 1e-3 to 1e-1 and a blow-up above 1, at rates that are scaled."""
+    rates = np.geomspace(1e-7, 10.0, 100) / scale
     return 2.0 - 1.5 / (1.0 + (3e-3 / rates) ** 2) + np.minimum(rates / 0.5, 20.0) ** 4
 
 
@@ -47,11 +58,12 @@ def waiting(directory, oracle=None, **sweep):
     ).oracle
 
 
-def finish(oracle, losses=None, tuner_id="tuner0"):
+def finish(oracle, losses=None, tuner_id="tuner0", settings=None):
     """Run the sweep's trial as a tuner would, with these losses."""
     trial = oracle.create_trial(tuner_id)
     assert SETTINGS_KEY in trial.hyperparameters.values
-    trial.hyperparameters.values["lrtuner/report"] = report(typical_losses() if losses is None else losses)
+    losses = typical_losses() if losses is None else losses
+    trial.hyperparameters.values["lrtuner/report"] = report(losses, settings)
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
     return trial
@@ -84,9 +96,9 @@ class TestHandOff:
         assert sweep.declared == (1e-6, 10.0)
         assert "narrowed" in sweep.outcome
 
-    def test_sweep_is_run_at_the_defaults(self, tmp_path):
+    def test_sweep_is_run_in_the_middle_of_the_space(self, tmp_path):
         trial = waiting(tmp_path).create_trial("tuner0")
-        assert trial.hyperparameters.values["units"] == 2
+        assert trial.hyperparameters.values["units"] == 5
         # Any value but the default, which a model may have without being told.
         assert 1e-6 < trial.hyperparameters.values[RATE] < 10.0
 
@@ -157,6 +169,258 @@ class TestHandOff:
         for thread in threads:
             thread.join()
         assert sorted(trial.status for trial in trials) == ["IDLE"] * 7 + ["RUNNING"]
+
+
+# The good rates of each optimizer, against those of SGD.
+SCALES = {"sgd": 1.0, "adam": 0.03, "rmsprop": 0.003}
+SETTINGS = SettingSpace(("optimizer",))
+
+
+def choosing(directory, inner, build=build_choice, **sweep):
+    return lrtuner.Tuner(lrtuner.LRRangeOracle(inner, **sweep), build, directory=directory).oracle
+
+
+def run(oracle, settings=SETTINGS, tuner_id="tuner0", failing=()):
+    """Do all that the oracle asks for, as a tuner would, until it says that the search is over.
+
+    Returns:
+        The optimizers swept and the trials begun, in order.
+    """
+    events = []
+    while (trial := oracle.create_trial(tuner_id)).status != "STOPPED":
+        values = trial.hyperparameters.values
+        assert trial.status == "RUNNING"
+        if SETTINGS_KEY in values:
+            events.append(values["optimizer"])
+            losses = np.ones(100) if values["optimizer"] in failing else None
+            losses = typical_losses(SCALES[values["optimizer"]]) if losses is None else losses
+            values["lrtuner/report"] = report(losses, settings)
+        else:
+            events.append(dict(values))
+            rate = values[RATE] / SCALES[values["optimizer"]]
+            oracle.update_trial(trial.trial_id, {"val_loss": abs(float(np.log10(rate)) + 1.5)})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    return events
+
+
+def ranges(oracle):
+    return {sweep.setting["optimizer"]: sweep.lr_range for sweep in oracle.sweeps}
+
+
+def assert_each_in_its_own(oracle, events):
+    trials = [event for event in events if isinstance(event, dict)]
+    assert trials
+    for values in trials:
+        lr_range = ranges(oracle)[values["optimizer"]]
+        slack = 1 + 1e-9
+        assert lr_range.min_lr / slack <= values[RATE] <= lr_range.max_lr * slack
+
+
+class TestSettings:
+    @pytest.mark.parametrize("name", ORACLES)
+    def test_each_trial_has_the_range_of_its_own_setting(self, name, tmp_path):
+        # A Gaussian process takes seconds a trial.
+        own = {"BayesianOptimizationOracle": {"max_trials": 10, "num_initial_points": 8}}
+        arguments = ORACLES[name] if name == "HyperbandOracle" else own.get(name, {"max_trials": 25})
+        inner = getattr(kt.oracles, name)(objective="val_loss", seed=1, **arguments)
+        oracle = choosing(tmp_path, inner, rule="d90")
+        events = run(oracle)
+        assert_each_in_its_own(oracle, events)
+        trials = [event for event in events if isinstance(event, dict)]
+        assert [trial.hyperparameters.values for trial in inner.trials.values()] == trials
+        assert len(trials) == arguments.get("max_trials", len(trials))
+        assert sorted(event for event in events if isinstance(event, str)) == sorted(SCALES)
+        # The space that KerasTuner shows, and searches, is the union.
+        (entry,) = [entry for entry in oracle.get_space().space if entry.name == RATE]
+        assert entry.min_value == pytest.approx(oracle.lr_range.min_lr)
+        assert entry.max_value == pytest.approx(oracle.lr_range.max_lr)
+        assert ranges(oracle)["adam"].min_lr == pytest.approx(0.03 * ranges(oracle)["sgd"].min_lr, rel=0.2)
+
+    def test_promoted_trials_keep_their_rate(self, tmp_path):
+        inner = kt.oracles.HyperbandOracle(objective="val_loss", seed=1, max_epochs=9)
+        trials = [event for event in run(choosing(tmp_path, inner)) if isinstance(event, dict)]
+        promoted = [values for values in trials if "tuner/trial_id" in values]
+        assert promoted
+        for values in promoted:
+            assert values[RATE] == inner.trials[values["tuner/trial_id"]].hyperparameters.values[RATE]
+
+    def test_a_sweep_is_run_when_a_trial_first_needs_it(self, tmp_path):
+        events = run(choosing(tmp_path, random_search(12)))
+        seen = {events[0]}
+        for index, event in enumerate(events[1:], 1):
+            if isinstance(event, str):
+                assert event not in seen
+                # The trial that needed it is the next.
+                assert events[index + 1]["optimizer"] == event
+                seen.add(event)
+            else:
+                assert event["optimizer"] in seen
+
+    def test_no_sweep_that_no_trial_needs(self, tmp_path):
+        events = run(choosing(tmp_path, random_search(1)))
+        assert len([event for event in events if isinstance(event, str)]) <= 2
+
+    def test_the_search_is_numbered_and_seeded_as_without(self, tmp_path):
+        wrapped, bare = random_search(12), random_search(12)
+        trials = [event for event in run(choosing(tmp_path / "a", wrapped)) if isinstance(event, dict)]
+        kt.Tuner(bare, build_choice, directory=tmp_path / "b")
+        for values in trials:
+            same = bare.create_trial("tuner0")
+            assert {**same.hyperparameters.values, RATE: 0} == {**values, RATE: 0}
+            bare.update_trial(same.trial_id, {"val_loss": 1.0})
+            same.status = "COMPLETED"
+            bare.end_trial(same)
+        assert list(wrapped.trials) == list(bare.trials)
+
+    def test_random_rates_fill_their_range_evenly(self, tmp_path):
+        oracle = choosing(tmp_path, kt.oracles.RandomSearchOracle("val_loss", max_trials=400, seed=5))
+        trials = [event for event in run(oracle) if isinstance(event, dict)]
+        for name, lr_range in ranges(oracle).items():
+            places = [
+                np.log10(values[RATE] / lr_range.min_lr) / lr_range.decades
+                for values in trials
+                if values["optimizer"] == name
+            ]
+            counts, _ = np.histogram(places, bins=4, range=(-1e-9, 1 + 1e-9))
+            # Four standard deviations of a binomial count.
+            expected = len(places) / 4
+            assert counts.sum() == len(places)
+            assert (abs(counts - expected) < 4 * np.sqrt(expected * 0.75)).all()
+
+    def test_one_setting_without_a_range_keeps_the_declared_space(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(20))
+        with warned("sweep for optimizer=adam found no range"):
+            events = run(oracle, failing=("adam",))
+        assert ranges(oracle)["adam"] is None
+        trials = [event for event in events if isinstance(event, dict)]
+        adam = [values[RATE] for values in trials if values["optimizer"] == "adam"]
+        assert max(adam) / min(adam) > 1e3
+        others = [values for values in trials if values["optimizer"] != "adam"]
+        assert_each_in_its_own(oracle, others)
+
+    @pytest.mark.parametrize("name", ["RandomSearchOracle", "BayesianOptimizationOracle", "GridSearchOracle"])
+    def test_a_choice_of_rates(self, name, tmp_path):
+        def build(hp):
+            name = hp.Choice("optimizer", list(SCALES))
+            rate = hp.Choice(RATE, [10.0**power for power in range(-6, 2)])
+            return compiled(rate if name else 0.1, hp.Int("units", 2, 3))
+
+        own = {"BayesianOptimizationOracle": {"max_trials": 10, "num_initial_points": 8}}
+        inner = getattr(kt.oracles, name)(objective="val_loss", seed=1, **own.get(name, {"max_trials": 60}))
+        oracle = choosing(tmp_path, inner, build)
+        events = run(oracle)
+        trials = [event for event in events if isinstance(event, dict)]
+        assert_each_in_its_own(oracle, events)
+        if name != "BayesianOptimizationOracle":
+            # Nothing is tried twice, though many values that are proposed stand for the same.
+            assert len({tuple(sorted(values.items())) for values in trials}) == len(trials)
+        if name == "GridSearchOracle":
+            inside = {
+                (optimizer, rate)
+                for optimizer, lr_range in ranges(oracle).items()
+                for rate in [10.0**power for power in range(-6, 2)]
+                if lr_range.min_lr <= rate <= lr_range.max_lr
+            }
+            assert {(values["optimizer"], values[RATE]) for values in trials} == inside
+            assert len(trials) == 2 * len(inside)
+
+    def test_a_grid_is_swept_before_it_is_laid_out(self, tmp_path):
+        inner = kt.oracles.GridSearchOracle(objective="val_loss", max_trials=5)
+        events = run(choosing(tmp_path, inner))
+        assert [isinstance(event, str) for event in events] == [True] * 3 + [False] * 5
+
+    def test_none_or_others_by_name(self, tmp_path):
+        events = run(choosing(tmp_path / "none", random_search(3), sweep_per=[]), SettingSpace())
+        assert len([event for event in events if isinstance(event, str)]) == 1
+        oracle = choosing(tmp_path / "units", random_search(12), sweep_per=["units"])
+        trial = oracle.create_trial("tuner0")
+        settings = json.loads(trial.hyperparameters.values[SETTINGS_KEY])["settings"]
+        assert settings["names"] == ["units"]
+        run(oracle, SettingSpace(("units",)))
+        assert {sweep.setting["units"] for sweep in oracle.sweeps} == {
+            trial.hyperparameters.values["units"] for trial in oracle.trials.values()
+        } | {5}
+
+    def test_batch_size_moves_the_range(self, tmp_path):
+        def build(hp):
+            return compiled(declared_rate(hp), hp.Choice("batch", [8, 32, 128]))
+
+        def batch_ranges(**sweep):
+            oracle = choosing(tmp_path / str(len(sweep)), random_search(30), build, **sweep)
+            finish(oracle, settings=SettingSpace(batch_size=None if sweep else "batch"))
+            (sweep,) = oracle.sweeps
+            for _ in range(30):
+                trial = oracle.create_trial("tuner0")
+                values = trial.hyperparameters.values
+                yield values["batch"], values[RATE] / sweep.lr_range.min_lr, sweep.lr_range.decades
+                oracle.update_trial(trial.trial_id, {"val_loss": 1.0})
+                trial.status = "COMPLETED"
+                oracle.end_trial(trial)
+
+        for batch, factor, decades in batch_ranges():
+            # The sweep's batch size is 8, by its report.
+            shift = 0.5 * np.log10(batch / 8)
+            assert shift - 1e-9 <= np.log10(factor) <= shift + decades + 1e-9
+        for _, factor, decades in batch_ranges(batch_size_scaling=False):
+            assert -1e-9 <= np.log10(factor) <= decades + 1e-9
+
+    def test_several_learning_rates(self, tmp_path):
+        def build(hp):
+            name = hp.Choice("optimizer", ["sgd", "adam"])
+            for one, most in (("sgd", 10.0), ("adam", 1.0)):
+                with hp.conditional_scope("optimizer", [one]):
+                    if name == one:
+                        rate = hp.Float(f"{one}_lr", 1e-6, most, sampling="log")
+            return compiled(rate)
+
+        oracle = choosing(tmp_path, random_search(8), build, learning_rate=["sgd_lr", "adam_lr"])
+        while (trial := oracle.create_trial("tuner0")).status != "STOPPED":
+            values = trial.hyperparameters.values
+            if SETTINGS_KEY in values:
+                losses = typical_losses(SCALES[values["optimizer"]])
+                values["lrtuner/report"] = report(losses, SETTINGS)
+            else:
+                oracle.update_trial(trial.trial_id, {"val_loss": 1.0})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+        names = {sweep.learning_rate: sweep.lr_range for sweep in oracle.sweeps}
+        assert set(names) == {"sgd_lr", "adam_lr"}
+        assert [sweep.name for sweep in oracle.sweeps] == [
+            "sgd_lr, optimizer=sgd",
+            "adam_lr, optimizer=adam",
+        ]
+        for trial in oracle.trials.values():
+            values = trial.hyperparameters.values
+            name = f"{values['optimizer']}_lr"
+            assert names[name].min_lr <= values[name] <= names[name].max_lr
+        for entry in oracle.get_space().space[1:]:
+            assert entry.min_value == pytest.approx(names[entry.name].min_lr)
+
+    def test_picture_names_each(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(12))
+        run(oracle)
+        axes = plt.figure().add_subplot()
+        oracle.plot_sweeps(axes)
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert sorted(label.partition(",")[0] for label in labels if "optimizer" in label) == [
+            f"optimizer={name}" for name in sorted(SCALES)
+        ]
+        plt.close(axes.figure)
+
+    def test_too_many_values_for_a_sweep_each(self, tmp_path):
+        def build(hp):
+            return compiled(declared_rate(hp), hp.Int("units", 2, 20))
+
+        with pytest.raises(ValueError, match=r"sweep_per names 'units'.*at most 8 values"):
+            choosing(tmp_path, random_search(), build, sweep_per=["units"])
+
+    def test_advice_is_given_for_each(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(60))
+        run(oracle)
+        for sweep in oracle.sweeps:
+            # Scored so that a rate of about 0.03 of the optimizer's own scale is best, which is inside.
+            assert oracle.advise(sweep) is None
 
 
 class TestPlot:
@@ -233,7 +497,7 @@ class TestProxy:
             (
                 {"learning_rate": 0.1},
                 TypeError,
-                r"name of a hyperparameter, received 0\.1.*min_lr and max_lr",
+                r"name of a hyperparameter, or a list of names, received 0\.1.*min_lr and max_lr",
             ),
             ({"min_lr": 1.0, "max_lr": 0.1}, ValueError, "min_lr must be below max_lr.*swapped"),
             ({"min_lr": 0.0}, ValueError, r"min_lr must be a finite number above 0, got 0\.0"),
@@ -246,6 +510,11 @@ class TestProxy:
             ({"steps": True}, ValueError, "steps must be an integer of at least 10, got True"),
             ({"rule": "best"}, ValueError, r"rule must be one of \['d90', .*received 'best'"),
             ({"rule": 3}, TypeError, "rule must be the name of a rule or a callable, received 3"),
+            ({"learning_rate": []}, TypeError, r"or a list of names, received \[\]"),
+            ({"learning_rate": ["a", 3]}, TypeError, r"or a list of names, received \['a', 3\]"),
+            ({"sweep_per": "optimizer"}, TypeError, r"sweep_per must be a list.*'optimizer'.*\[\] for one"),
+            ({"sweep_per": [3]}, TypeError, r"sweep_per must be a list of hyperparameters' names.*\[3\]"),
+            ({"batch_size_scaling": 1}, TypeError, "batch_size_scaling must be True or False, received 1"),
             ({"lease": 0}, ValueError, "lease must be a number of seconds above 0, received 0"),
             ({"lease": float("nan")}, ValueError, "lease must be .* received nan"),
             ({"lease": "long"}, ValueError, "lease must be .* received 'long'"),

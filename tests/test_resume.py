@@ -297,8 +297,9 @@ def a_state():
     return {
         "decided": True,
         "settings": {},
-        "declaration": None,
-        "narrowed_to": None,
+        "declarations": {},
+        "narrowed_to": {},
+        "setting_space": None,
         "sweeps": [sweep.to_config()],
     }
 
@@ -350,9 +351,9 @@ class TestStateFile:
             decode_state(str(path))
 
 
-def interrupted(directory, moments, limit):
+def interrupted(directory, moments, limit, *, settings=False):
     """Run searches that are killed at these moments and begun again; check each."""
-    options = json.dumps({"directory": str(directory), "moments": moments})
+    options = json.dumps({"directory": str(directory), "moments": moments, "settings": settings})
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
     done = subprocess.run(
         [sys.executable, str(PROGRAM), options],
@@ -364,19 +365,26 @@ def interrupted(directory, moments, limit):
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(lines) == len(moments) + 1, done.stderr
     reference, *runs = lines
-    assert reference["events"] == ["sweep", "trial", "trial"]
+    sweeps = 2 if settings else 1
+    assert reference["events"].count("sweep") == sweeps
+    # A sweep that is run after trials draws other batches when these were trained in another process.
+    same = ("statuses",) if settings else ("lr_range", "batches", "rates", "statuses")
     for run in runs:
         killed, again = run["killed"], run["again"]
         assert again["code"] == 0, (run, done.stderr)
-        for key in ("lr_range", "batches", "rates", "statuses"):
+        for key in same:
             assert again[key] == reference[key], (key, run)
+        for name, lr_range in run["kept"].items():
+            assert again["ranges"][name] == [lr_range["min_lr"], lr_range["max_lr"]], (name, run)
+        for name, rate in zip(again["names"], again["rates"], strict=True):
+            low, high = again["ranges"][name]
+            assert low <= rate <= high, run
         # What was being written when the search was killed; the next write takes its place.
         left = {name for name in again["files"] if not name.endswith(".tmp")}
         assert left == set(reference["files"]), run
         # One thing at most was under way.
         assert len(again["events"]) <= len(reference["events"]) + 1, run
-        if run["kept"]:
-            assert again["events"].count("sweep") == 1, run
+        assert again["events"].count("sweep") <= sweeps + (len(run["kept"]) < sweeps), run
         yield killed["code"]
 
 
@@ -386,13 +394,21 @@ def test_killed_at_chosen_writes(tmp_path):
 
 
 @pytest.mark.slow
+def test_killed_around_the_second_sweep(tmp_path):
+    """A Hyperband notes in its state which trial it has proposed while that waits for a sweep."""
+    moments = [14, 20, 26, 32, 38]
+    assert list(interrupted(tmp_path, moments, 400, settings=True)) == [-signal.SIGKILL] * len(moments)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     "HYPOTHESIS_PROFILE" not in os.environ, reason="takes 10 minutes: HYPOTHESIS_PROFILE=benchmark"
 )
-def test_killed_at_fifty_random_moments(tmp_path):
+@pytest.mark.parametrize("settings", [False, True])
+def test_killed_at_fifty_random_moments(tmp_path, settings):
     generator = random.Random(time.time_ns())
     moments = [generator.random() for _ in range(30)] + generator.sample(range(1, 42), 20)
-    codes = list(interrupted(tmp_path, moments, 3600))
+    codes = list(interrupted(tmp_path, moments, 3600, settings=settings))
     assert codes.count(-signal.SIGKILL) >= 30
 
 

@@ -385,7 +385,7 @@ def test_peak_rate_of_plain_rates_and_schedules():
         0.3: schedules.PiecewiseConstantDecay([10], [0.3, 0.03]),
     }
     for peak, rate in rates.items():
-        assert peak_rate(linear(keras.optimizers.SGD(rate))) == pytest.approx(peak, rel=0.01)
+        assert peak_rate(keras.optimizers.SGD(rate)) == pytest.approx(peak, rel=0.01)
 
 
 def test_random_state_is_preserved():

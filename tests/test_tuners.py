@@ -12,6 +12,7 @@ from searches import (
     X,
     Y,
     assert_narrowed,
+    build_choice,
     build_model,
     compiled,
     declared_rate,
@@ -675,3 +676,80 @@ class TestAdvice:
         assert f"The best trials lie at the {edge} edge of the learning rates searched" in out
         better = done.oracle.advise()
         assert (better.max_lr > done.oracle.lr_range.max_lr) == (toward > 0)
+
+
+class ChoosesBatchSize(kt.HyperModel):
+    def build(self, hp):
+        return build_choice(hp, ["sgd", "adam"])
+
+    def fit(self, hp, model, *args, **kwargs):
+        size = hp.Choice("batch_size", [8, 16])
+        return model.fit(*args, **{**kwargs, "batch_size": size})
+
+
+class TestSettings:
+    """What the tests of the oracle play, for real."""
+
+    def test_an_optimizer_to_choose_and_a_batch_size(self, tmp_path, capsys):
+        search_of = tuner(tmp_path, ChoosesBatchSize(), oracle=random_search(5), sweep={"rule": "d90"})
+        search(search_of, verbose=2, epochs=2)
+        oracle = search_of.oracle
+        assert {sweep.setting["optimizer"] for sweep in oracle.sweeps} == {"sgd", "adam"}
+        out = capsys.readouterr().out
+        for number, sweep in enumerate(oracle.sweeps, 1):
+            name = sweep.setting["optimizer"]
+            # No less than 100 batches each, and here no more: a trial has 24 or 32.
+            assert f"Learning-rate sweep {number} of 2 (optimizer={name}) of at most 100 batches" in out
+            assert f"batches for optimizer={name}: learning_rate declared as 1e-06 to 10, narrowed to" in out
+            assert sweep.hyperparameters.values["units"] == 5
+        for trial in oracle.trials.values():
+            values = trial.hyperparameters.values
+            (sweep,) = [one for one in oracle.sweeps if one.setting["optimizer"] == values["optimizer"]]
+            factor = (values["batch_size"] / sweep.batch_size) ** 0.5
+            assert sweep.lr_range.min_lr * factor <= values[RATE] * (1 + 1e-9)
+            assert values[RATE] <= sweep.lr_range.max_lr * factor * (1 + 1e-9)
+        # Stock KerasTuner builds the same model from the best values.
+        best = oracle.get_best_trials(1)[0].hyperparameters
+        (values,) = search_of.get_best_hyperparameters()
+        assert values.values == best.values
+        model = ChoosesBatchSize().build(values)
+        assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(values[RATE])
+        assert type(model.optimizer).__name__.lower() == values["optimizer"]
+
+    def test_a_rate_that_the_user_scales_with_the_batch_size(self, tmp_path):
+        class Scales(ChoosesBatchSize):
+            def build(self, hp):
+                return compiled(declared_rate(hp) * hp.Choice("batch_size", [8, 16]) / 16)
+
+        search_of = search(tuner(tmp_path, Scales(), oracle=random_search(1)))
+        assert search_of.oracle.lr_range is not None
+        assert search_of.oracle._setting_space.batch_size is None
+
+    def test_rates_of_several_optimizers(self, tmp_path, capsys):
+        def build(hp):
+            encoder, head = (
+                hp.Float(name, 1e-6, 10.0, sampling="log", default=1e-2) for name in ("encoder_lr", "head_lr")
+            )
+            optimizers = keras.optimizers.OptimizerMap(
+                keras.optimizers.Adam(head), {"encoder/.*": keras.optimizers.SGD(encoder)}
+            )
+            model = keras.Sequential(
+                [
+                    keras.layers.Input((6,)),
+                    keras.layers.Dense(8, name="encoder"),
+                    keras.layers.Dense(1, name="head"),
+                ]
+            )
+            model.compile(keras.optimizers.MultiOptimizer(optimizers), loss="mse")
+            return model
+
+        names = ["encoder_lr", "head_lr"]
+        search_of = tuner(tmp_path, build, sweep={"steps": 100, "learning_rate": names})
+        oracle = search(search_of, verbose=2).oracle
+        assert [sweep.name for sweep in oracle.sweeps] == names
+        assert "encoder_lr stood at its default, 0.01" in capsys.readouterr().out
+        for sweep in oracle.sweeps:
+            assert sweep.lr_range is not None, sweep.reason
+            for trial in oracle.trials.values():
+                rate = trial.hyperparameters.values[sweep.learning_rate]
+                assert sweep.lr_range.min_lr <= rate <= sweep.lr_range.max_lr

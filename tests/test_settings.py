@@ -1,0 +1,170 @@
+import keras
+import keras_tuner as kt
+import pytest
+from searches import declared_rate
+
+from lrtuner.settings import (
+    UNKNOWN,
+    SettingSpace,
+    combinations,
+    described,
+    find_settings,
+    middle,
+    values_of,
+)
+from lrtuner.sweep import compiled_with
+
+OPTIMIZERS = {
+    "sgd": lambda rate, momentum: keras.optimizers.SGD(rate, momentum=momentum),
+    "adam": lambda rate, _: keras.optimizers.Adam(rate),
+    "rmsprop": lambda rate, _: keras.optimizers.RMSprop(rate),
+}
+
+
+def build(hp):
+    """A model whose optimizer is chosen by three hyperparameters, none of which is called so."""
+    momentum, kind = 0.0, hp.Choice("kind", ["sgd", "adam", "rmsprop"])
+    with hp.conditional_scope("kind", ["sgd"]):
+        if kind == "sgd":
+            momentum = 0.9 if hp.Boolean("heavy") else 0.0
+    rate = declared_rate(hp)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, hp.Choice("act", ["relu", "tanh"]))])
+    clip = 1.0 if hp.Boolean("clip") else None
+    optimizer = OPTIMIZERS[kind](rate, momentum)
+    optimizer.clipnorm = clip
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1)
+    kt.Tuner(oracle, build, directory=tmp_path_factory.mktemp("space"))
+    return oracle.get_space()
+
+
+def counted(builds):
+    def signature(values):
+        builds.append(dict(values.values))
+        return compiled_with(build(values))
+
+    return signature
+
+
+class TestFindSettings:
+    def test_what_chooses_the_optimizer(self, space):
+        builds = []
+        found = find_settings(middle(space, {}), ["learning_rate"], counted(builds))
+        assert found.names == ("kind", "heavy")
+        settings = found.settings(space, "learning_rate")
+        assert settings == [
+            {"kind": "sgd", "heavy": False},
+            {"kind": "sgd", "heavy": True},
+            {"kind": "adam"},
+            {"kind": "rmsprop"},
+        ]
+        assert len(builds) < 30
+
+    def test_a_model_for_each_value_of_the_longest_list_where_nothing_does(self, space):
+        def signature(values):
+            builds.append(dict(values.values))
+            return ("SGD", 0.0)
+
+        builds = []
+        assert find_settings(middle(space, {}), ["learning_rate"], signature) == SettingSpace()
+        # The start, one for each of three kinds, and the other value of the one in a branch.
+        assert len(builds) == 5
+
+    def test_settings_that_are_compiled_alike_share_a_sweep(self):
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", ["adam", "sgd", "sgd_nesterov"])
+        hp.Boolean("momentum")
+
+        def signature(values):
+            name, momentum = values.get("optimizer"), values.get("momentum")
+            return ("Adam",) if name == "adam" else ("SGD", momentum)
+
+        found = find_settings(middle(hp, {}), [], signature)
+        settings = found.settings(hp, "learning_rate")
+        assert len(settings) == 3
+        assert found.setting_of({"optimizer": "adam", "momentum": True}) == settings[0]
+        assert found.setting_of({"optimizer": "sgd_nesterov", "momentum": True}) in settings
+        assert SettingSpace.from_config(found.to_config()) == found
+
+    def test_values_that_no_model_can_be_built_with(self):
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", ["adam", "sgd"])
+        hp.Choice("size", ["small", "broken"])
+
+        def signature(values):
+            return UNKNOWN if values.get("size") == "broken" else (values.get("optimizer"),)
+
+        assert find_settings(middle(hp, {}), [], signature).names == ("optimizer",)
+
+
+class TestMiddle:
+    def test_numbers_stand_in_the_middle_and_the_rest_at_the_default(self):
+        hp = kt.HyperParameters()
+        hp.Int("units", 32, 512, step=32)
+        hp.Float("decay", 1e-6, 1e-2, sampling="log")
+        hp.Choice("batch_size", [16, 32, 64])
+        hp.Choice("act", ["relu", "tanh", "gelu"], default="tanh")
+        hp.Boolean("bn", default=True)
+        hp.Fixed("depth", 3)
+        values = middle(hp, {}).values
+        assert values == {
+            "units": 288,
+            "decay": pytest.approx(1e-4),
+            "batch_size": 32,
+            "act": "tanh",
+            "bn": True,
+            "depth": 3,
+        }
+        assert hp.values["units"] == 32
+        assert middle(hp, {"units": 64}).values["units"] == 64
+
+    def test_branches(self, space):
+        assert "heavy" in middle(space, {}).values
+        assert "heavy" not in middle(space, {"kind": "adam"}).values
+        assert middle(space, {}, ["heavy"]).values["kind"] == "sgd"
+
+
+class TestSettings:
+    def test_combinations_leave_out_what_is_inactive(self, space):
+        found = combinations(space, ["heavy", "kind"])
+        assert found[0] == {"kind": "sgd", "heavy": False}
+        assert len(found) == 4
+
+    def test_only_those_in_which_the_learning_rate_is_active(self):
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", ["sgd", "adam"])
+        for name in ("sgd", "adam"):
+            with hp.conditional_scope("optimizer", [name]):
+                hp.Float(f"{name}_lr", 1e-6, 1.0)
+        settings = SettingSpace(("optimizer",))
+        assert settings.settings(hp, "adam_lr") == [{"optimizer": "adam"}]
+
+    def test_without_any_there_is_one(self, space):
+        assert SettingSpace().settings(space, "learning_rate") == [{}]
+        assert SettingSpace().setting_of({"kind": "adam"}) == {}
+
+    def test_values(self):
+        hp = kt.HyperParameters()
+        hp.Int("few", 1, 8)
+        hp.Int("many", 1, 9)
+        hp.Float("real", 0.0, 1.0, step=0.5)
+        few, many, real = hp.space
+        assert values_of(few) == list(range(1, 9))
+        for entry in (many, real):
+            with pytest.raises(ValueError, match=rf"sweep_per names '{entry.name}'.*at most 8 values"):
+                values_of(entry)
+
+    def test_in_words(self):
+        assert described(None, {}) == ""
+        assert described(None, {"optimizer": "adam", "batch_size": 32}) == "optimizer=adam, batch_size=32"
+        assert described("head_lr", {"optimizer": "adam"}) == "head_lr, optimizer=adam"
+
+    @pytest.mark.parametrize("config", [None, [], {}, {"names": []}, {"names": [], "alike": [], "more": 1}])
+    def test_bad_config(self, config):
+        with pytest.raises(ValueError, match="config of SettingSpace"):
+            SettingSpace.from_config(config)
