@@ -784,16 +784,23 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
 
         Raises:
             LearningRateError: A learning rate is not found, or can't be narrowed.
-            ValueError: A hyperparameter of `sweep_per` has too many values for a sweep each.
+            ValueError: A hyperparameter of `sweep_per` has too many values for a sweep each, or is not found.
         """
-        for entry in hyperparameters.space:
-            if entry.name in (self.sweep_per or ()):
-                values_of(entry)
+        entries = {entry.name: entry for entry in hyperparameters.space}
+        for name in self.sweep_per or ():
+            if name in entries:
+                values_of(entries[name])
         if isinstance(self.learning_rate, list):
             for name in self.learning_rate:
                 find_learning_rate(hyperparameters, name)
         else:
             find_learning_rate(hyperparameters, self._given_name)
+        for name in self.sweep_per or ():
+            if name not in entries:
+                raise LearningRateNotFoundError(
+                    f"sweep_per names {name!r}, but there is no such hyperparameter. There are: "
+                    f"{', '.join(map(repr, entries))}."
+                )
 
     def _prepare(self) -> None:
         """Makes the first sweep, or decides that there will be none."""
@@ -898,6 +905,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             sweep = self._new_sweep(job, trial.hyperparameters)
             # What the training code declared first is part of the search from here on.
             self.oracle.update_space(sweep.hyperparameters)
+            declared = {entry.name for entry in self.oracle.hyperparameters.space}
+            unknown = sorted(set(self.sweep_per or ()) - declared)
+            if unknown and not self._sweeps:
+                warnings.warn(
+                    f"sweep_per names {unknown}, which the hypermodel has not declared: no sweeps are run for "
+                    f"them. It has declared {sorted(declared)}.",
+                    stacklevel=4,
+                )
             if report is None:
                 reason: str | None = (
                     error or "the tuner ended its trial without training through HyperModel.fit and model.fit"

@@ -225,11 +225,14 @@ def find_settings(
     def choosing(names: Sequence[str]) -> list[str]:
         """Return those that choose, too, in some setting of the ones that are known to."""
         rest = [entry for entry in entries if entry.name not in names]
+        # All at once first: mostly that changes nothing, and takes as many models as the longest list is long.
+        # Those that matter beside known ones, such as one optimizer's momentum, do so at any other value.
         longest = max((len(entry.values) for entry in rest), default=0)
+        together = [{one.name: one.values[i % len(one.values)] for one in rest} for i in range(longest)]
+        if names:
+            together = [{one.name: _another(one, hyperparameters.values.get(one.name)) for one in rest}]
         found: list[str] = []
         for setting in combinations(hyperparameters, names):
-            # All at once first: mostly that changes nothing, for a model for each value of the longest list.
-            together = [{one.name: one.values[i % len(one.values)] for one in rest} for i in range(longest)]
             change = any(at({**values, **setting}) != at(setting) for values in together)
             found += [
                 entry.name
@@ -255,3 +258,8 @@ def find_settings(
         kind = at(setting, list(setting))
         groups.setdefault(key_of(setting) if kind is UNKNOWN else kind, []).append(setting)
     return SettingSpace(in_order, tuple(tuple(group) for group in groups.values() if len(group) > 1))
+
+
+def _another(entry: Any, value: Any) -> Any:
+    """Return a value of a hyperparameter other than one."""
+    return next((one for one in entry.values if one != value), value)

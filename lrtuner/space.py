@@ -390,7 +390,8 @@ def _only_learning_rate(hyperparameters: keras_tuner.HyperParameters, names: Seq
     if len(candidates) > 1:
         raise LearningRateError(
             f"Several hyperparameters are named like a learning rate: {', '.join(map(repr, candidates))}. "
-            f"Name the one to narrow, for example learning_rate={candidates[0]!r}."
+            f"Name the one to narrow, for example learning_rate={candidates[0]!r}, or all of them in a list, "
+            f"learning_rate={candidates!r}, for a range each."
         )
     return candidates[0]
 

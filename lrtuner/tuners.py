@@ -341,7 +341,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a
             compiled model.
         **kwargs: Arguments of `keras_tuner.Tuner`. Besides, where the oracle is not an `LRRangeOracle`, its
-            keyword arguments `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule` and `lease`.
+            keyword arguments `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule`, `sweep_per`,
+            `batch_size_scaling` and `lease`.
 
     Raises:
         TypeError: Where the sweep's arguments come beside an `LRRangeOracle`.
@@ -537,30 +538,30 @@ class _ChiefsOracle:
 class RandomSearch(kt.RandomSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.RandomSearch` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.RandomSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
-    `rule` and `lease` of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.RandomSearch`, and those of `LRRangeOracle`:
+    `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule`, `sweep_per`, `batch_size_scaling` and `lease`.
     """
 
 
 class BayesianOptimization(kt.BayesianOptimization, Tuner):  # type: ignore[misc]
     """`keras_tuner.BayesianOptimization` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.BayesianOptimization`, and `learning_rate`, `min_lr`, `max_lr`,
-    `steps`, `rule` and `lease` of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.BayesianOptimization`, and those of `LRRangeOracle`:
+    `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule`, `sweep_per`, `batch_size_scaling` and `lease`.
     """
 
 
 class Hyperband(kt.Hyperband, Tuner):  # type: ignore[misc]
     """`keras_tuner.Hyperband` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.Hyperband`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
-    `rule` and `lease` of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.Hyperband`, and those of `LRRangeOracle`:
+    `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule`, `sweep_per`, `batch_size_scaling` and `lease`.
     """
 
 
 class GridSearch(kt.GridSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.GridSearch` in a learning-rate space that a sweep has narrowed.
 
-    The arguments are those of `keras_tuner.GridSearch`, and `learning_rate`, `min_lr`, `max_lr`, `steps`,
-    `rule` and `lease` of `LRRangeOracle`.
+    The arguments are those of `keras_tuner.GridSearch`, and those of `LRRangeOracle`:
+    `learning_rate`, `min_lr`, `max_lr`, `steps`, `rule`, `sweep_per`, `batch_size_scaling` and `lease`.
     """
