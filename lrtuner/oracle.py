@@ -909,8 +909,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             unknown = sorted(set(self.sweep_per or ()) - declared)
             if unknown and not self._sweeps:
                 warnings.warn(
-                    f"sweep_per names {unknown}, which the hypermodel has not declared: no sweeps are run for "
-                    f"them. It has declared {sorted(declared)}.",
+                    f"sweep_per names {unknown}, which the hypermodel has not declared: no sweeps are run "
+                    f"for them. It has declared {sorted(declared)}.",
                     stacklevel=4,
                 )
             if report is None:

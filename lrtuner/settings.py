@@ -225,7 +225,7 @@ def find_settings(
     def choosing(names: Sequence[str]) -> list[str]:
         """Return those that choose, too, in some setting of the ones that are known to."""
         rest = [entry for entry in entries if entry.name not in names]
-        # All at once first: mostly that changes nothing, and takes as many models as the longest list is long.
+        # All at once first: mostly that changes nothing, at a model for each value of the longest list.
         # Those that matter beside known ones, such as one optimizer's momentum, do so at any other value.
         longest = max((len(entry.values) for entry in rest), default=0)
         together = [{one.name: one.values[i % len(one.values)] for one in rest} for i in range(longest)]
