@@ -41,7 +41,6 @@ def run(directory, *, names=(CHIEF, *WORKERS), limit=170, **options):
         **os.environ,
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
         "KERASTUNER_ORACLE_PORT": str(port),
-        "PYTHONPATH": str(PROGRAM.parent),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
         "MPLBACKEND": "agg",
