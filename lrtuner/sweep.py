@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
 import random
 import sys
 import warnings
@@ -346,10 +347,10 @@ class _SweptStep:
             tracker.reset_state()
 
     def own_loss(self, logs: dict[str, Any], weights: Any = None) -> Any:
-        """Returns the batch's loss from what the step reports, or NaN where it left weights that are not finite.
+        """Returns the batch's loss from what the step reports; NaN where it left weights that are not finite.
 
-        The loss needn't show that weights are NaN: TensorFlow's relu makes zeros of them. Their sums are finite
-        where all of them are, but for overflows far from good rates.
+        The loss needn't show that weights are NaN: TensorFlow's relu makes zeros of them. Their sums are
+        finite where all of them are, but for overflows far from good rates.
 
         Args:
             logs: What the step reports.
@@ -357,6 +358,8 @@ class _SweptStep:
         """
         weights = self.model.trainable_variables if weights is None else weights
         loss = _loss_in(logs)
+        if not weights:
+            return loss
         sums = [keras.ops.sum(keras.ops.stop_gradient(weight)) for weight in weights]
         finite = keras.ops.all(keras.ops.stack([keras.ops.isfinite(one) for one in sums]))
         return keras.ops.where(finite, loss, math.nan)
@@ -386,8 +389,8 @@ class _StepwiseRecorder:
             )
         self._ramp = ramp
         self._step = step = _SweptStep(model)
-        # Only JAX keeps the model's state outside of its variables while it trains: its step takes and returns
-        # that state, the trained weights first, and changes no variables.
+        # Only JAX keeps the model's state outside of its variables while it trains: its step takes and
+        # returns that state, the trained weights first, and changes no variables.
         self._is_stateless = keras.backend.backend() == "jax"
 
         def swept_step(*arguments: Any) -> Any:
@@ -537,7 +540,10 @@ class _Snapshot:
 
 def _check_trainable(model: Any, x: Any) -> None:
     if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a Keras model, received {model!r} of type {type(model).__name__}.")
+        raise TypeError(
+            f"Expected a Keras model, received {model!r} of type {type(model).__name__}: pass a keras.Model "
+            "that is compiled."
+        )
     if not model.compiled or model.optimizer is None:
         raise UnusableModelError(
             f"The model {model.name!r} is not compiled, so it has no learning rate to sweep: "
@@ -605,7 +611,13 @@ def sweep_in_training(
         if finder is not None:
             # The sweep is over, and the training code has caught what was to tell it.
             raise _SweepFinished
-        arguments = signature.bind(*args, **kwargs).arguments
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise UnusableModelError(
+                f"The training can't begin: {error}. Pass to it what model.fit takes: "
+                f"{', '.join(signature.parameters)}."
+            ) from error
         arguments.update(arguments.pop("kwargs", {}))
         training.update(arguments)
         _check_trainable(model, arguments.get("x"))
@@ -743,11 +755,19 @@ def find_lr(
         TypeError: Where `model` is not a Keras model.
         UnusableModelError: A `ValueError`, where the model is not compiled or has no single learning rate,
             or there is no data.
-        ValueError: Where the bounds or the number of steps make no sense.
+        ValueError: Where the bounds, the number of steps or another argument make no sense.
     """
     check_settings(min_lr, max_lr, steps)
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer above 0 or None, received {batch_size!r}.")
+    for name, count in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
+        if count is not None and (
+            isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1
+        ):
+            raise ValueError(f"{name} must be an integer above 0 or None, received {count!r}.")
+    if class_weight is not None and not isinstance(class_weight, dict):
+        raise ValueError(
+            f"class_weight must be a dict of class and weight or None, received {class_weight!r}: pass "
+            "{0: 1.0, 1: 5.0}, say."
+        )
     _check_trainable(model, x)
     return sweep_in_training(
         model,
