@@ -331,6 +331,15 @@ class TestStateFile:
         assert sweep.to_config() == a_state()["sweeps"][0]
         assert sweep.lr_range == lrtuner.LRRange(1e-3, 1e-1)
 
+    @pytest.mark.parametrize("class_name", ["system", "os.system", "builtins>exec", "Lambda"])
+    def test_hostile_contents_run_nothing(self, path, class_name):
+        state = a_state()
+        entry = {"class_name": class_name, "config": {"name": "touch hostile", "module": "os"}}
+        state["sweeps"][0]["hyperparameters"]["space"] = [entry]
+        path.write_text(encode_state(state))
+        with pytest.raises(ValueError, match=r"lr_range\.json' is damaged"):
+            decode_state(str(path))
+
     @pytest.mark.parametrize("config", [None, 3, [], {}, {"name": "one"}])
     def test_config_that_is_no_sweep(self, config):
         with pytest.raises(ValueError, match=r"config of Sweep must be a dict with the keys \['curve', "):

@@ -63,7 +63,10 @@ def proposals(tuner):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("name", DROP_INS)
+# One of them shows on every backend that the random state is given back.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.backend][: name == "RandomSearch"]) for name in DROP_INS]
+)
 def test_drop_ins_search_as_plain_tuners_do_in_the_narrowed_space(name, tmp_path):
     hypermodel = build_model if name in ("RandomSearch", "Hyperband") else choices
     arguments = {"objective": "val_loss", "directory": tmp_path, **DROP_INS[name]}
