@@ -584,15 +584,20 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         try:
             self.oracle.reload()
         except Exception as error:
-            damaged = self._damaged_files()
+            path = self.oracle._get_oracle_fname()
+            if not is_json(path):
+                raise ValueError(
+                    f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. Nothing "
+                    "was changed. Put it back from a copy to go on. Or begin the search again and keep the "
+                    f"finished sweep: leave {STATE_FILE} and delete everything else in "
+                    f"{self.oracle._project_dir!r}. Or begin afresh: overwrite=True."
+                ) from error
+            damaged = [path for path in self._trial_files() if not is_json(path)]
             if not damaged:
                 raise
-            raise ValueError(
-                f"KerasTuner's files {damaged} are damaged, as after a crash while they were written. "
-                "Nothing was changed. Put them back from a copy to go on. Or begin the search again and keep "
-                f"the finished sweep: leave {STATE_FILE} and delete everything else in "
-                f"{self.oracle._project_dir!r}. Or begin afresh: overwrite=True."
-            ) from error
+            for path in damaged:
+                self._give_up_trial(path)
+            self.oracle.reload()
         self._check_trials()
         self.restore()
         if isinstance(self.oracle, kt.oracles.GridSearchOracle) and self.oracle.trials:
@@ -609,9 +614,20 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 raise ValueError(_NO_RUNNER)
             self._has_runner = True
 
-    def _damaged_files(self) -> list[str]:
-        paths = [self.oracle._get_oracle_fname(), *self._trial_files()]
-        return [path for path in paths if not is_json(path)]
+    def _give_up_trial(self, path: str) -> None:
+        """Puts a failed trial, which no search draws on, in the place of a damaged file."""
+        os.replace(path, f"{path}.damaged")
+        warnings.warn(
+            f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. Its trial counts "
+            "as failed, the search keeps the others and goes on. To have it back, put the file back from a "
+            "copy before the next run.",
+            stacklevel=4,
+        )
+        trial_id = os.path.basename(os.path.dirname(path)).removeprefix("trial_")
+        failed = kt.engine.trial.Trial(
+            kt.HyperParameters(), trial_id=trial_id, status="FAILED", message="its file was damaged"
+        )
+        write_atomically(path, json.dumps(failed.get_state()))
 
     def _trial_files(self) -> list[str]:
         return sorted(glob.glob(os.path.join(glob.escape(self.oracle._project_dir), "trial_*", "trial.json")))

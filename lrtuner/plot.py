@@ -10,7 +10,7 @@ import os
 import pathlib
 import textwrap
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -106,10 +106,27 @@ def plot_curve(
 
     Returns:
         The axes drawn on.
+
+    Raises:
+        TypeError: `curve`, `lr_range` or `ax` is not what it must be.
+        ValueError: `declared` or `trials` holds no pairs of numbers.
     """
-    axes = _new_axes() if ax is None else ax
+    if not isinstance(curve, LRCurve):
+        raise TypeError(
+            f"curve must be an LRCurve, got {curve!r} of type {type(curve).__name__}. Use "
+            "LRCurve(learning_rates, losses)."
+        )
+    if lr_range is not None and not isinstance(lr_range, LRRange):
+        raise TypeError(
+            f"lr_range must be an LRRange or None, got {lr_range!r}. Use LRRange(min_lr, max_lr), or what "
+            "suggest_range returns."
+        )
+    if declared is not None:
+        declared = _pair(declared, "declared")
+    pairs = _finite_pairs(trials)
+    axes = _axes(ax)
     series = [_series("", _COLOURS[0], curve, lr_range, None, declared)]
-    _draw(axes, series, _finite_pairs(trials), objective, title)
+    _draw(axes, series, pairs, objective, title)
     return axes
 
 
@@ -134,8 +151,20 @@ def plot_sweeps(
 
     Returns:
         The axes drawn on.
+
+    Raises:
+        TypeError: `sweeps` holds something that is no sweep, or `ax` is no matplotlib axes.
+        ValueError: `trials` holds no pairs of numbers.
     """
-    axes = _new_axes() if ax is None else ax
+    sweeps = list(sweeps) if isinstance(sweeps, Iterable) else [sweeps]
+    for sweep in sweeps:
+        if not all(hasattr(sweep, name) for name in ("name", "curve", "lr_range", "reason", "declared")):
+            raise TypeError(
+                f"sweeps must be a list of lrtuner.Sweep, got {sweep!r} of type {type(sweep).__name__} in "
+                "it. Use tuner.oracle.sweeps; for a curve use plot_curve."
+            )
+    pairs = _finite_pairs(trials)
+    axes = _axes(ax)
     series = [
         _series(
             sweep.name,
@@ -147,7 +176,7 @@ def plot_sweeps(
         )
         for index, sweep in enumerate(sweeps)
     ]
-    _draw(axes, series, _finite_pairs(trials), objective, title)
+    _draw(axes, series, pairs, objective, title)
     return axes
 
 
@@ -179,12 +208,21 @@ def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -
         temporary.unlink(missing_ok=True)
 
 
-def _new_axes() -> Axes:
-    # pyplot, so that notebooks show the figure by themselves.
-    import matplotlib.pyplot as plt
+def _axes(ax: Axes | None) -> Axes:
+    """Return the axes to draw on, those of a new figure where there are none."""
+    if ax is None:
+        # pyplot, so that notebooks show the figure by themselves.
+        import matplotlib.pyplot as plt
 
-    axes: Axes = plt.subplots(layout="constrained")[1]
-    return axes
+        ax = plt.subplots(layout="constrained")[1]
+    import matplotlib.axes
+
+    if not isinstance(ax, matplotlib.axes.Axes):
+        raise TypeError(
+            f"ax must be a matplotlib Axes or None, got {ax!r} of type {type(ax).__name__}. Use "
+            "ax=plt.subplots()[1], say."
+        )
+    return ax
 
 
 def _series(
@@ -205,8 +243,25 @@ def _series(
 
 def _finite_pairs(trials: Trials | None) -> FloatArray:
     """Return the pairs that can be drawn: shape `(n, 2)`, the learning rates positive."""
-    pairs = np.array([tuple(pair) for pair in trials or ()], dtype=np.float64).reshape(-1, 2)
+    trials = () if trials is None else trials
+    if not isinstance(trials, Iterable):
+        raise ValueError(f"trials must be a list of pairs, got {trials!r}. {_PAIRS['trials']}")
+    pairs = np.array([_pair(pair, "trials") for pair in trials], dtype=np.float64).reshape(-1, 2)
     return pairs[np.isfinite(pairs).all(axis=1) & (pairs[:, 0] > 0)]
+
+
+def _pair(pair: Any, what: str) -> Bounds:
+    try:
+        first, second = pair
+        return float(first), float(second)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"{what} must hold pairs of numbers, got {pair!r}. {_PAIRS[what]}") from e
+
+
+_PAIRS = {
+    "declared": "Pass the lowest and the highest declared learning rate.",
+    "trials": "Pass (learning rate, score) for each trial.",
+}
 
 
 def _draw(

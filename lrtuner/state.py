@@ -14,7 +14,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.curve import LRCurve
+from lrtuner.curve import LRCurve, check_keys
 from lrtuner.lr_range import LRRange
 from lrtuner.settings import Setting
 from lrtuner.space import Relation
@@ -70,7 +70,12 @@ class Sweep:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sweep:
-        """Builds the sweep that `to_config` described."""
+        """Builds the sweep that `to_config` described.
+
+        Raises:
+            ValueError: `config` is not what `to_config` returns.
+        """
+        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
         declared = config["declared"]
         return cls(
             name=config["name"],

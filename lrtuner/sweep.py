@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
 import random
 import sys
 import warnings
@@ -361,12 +362,27 @@ class _SweptStep:
         self.model.train_step = step
         self.model.make_train_function(force=True)
 
-    def weight_sums(self) -> list[Any]:
-        """Returns sums that are finite where all trained weights are, but for overflows far from good rates.
+    def reset_trackers(self) -> None:
+        for tracker in self.trackers:
+            tracker.reset_state()
 
-        The loss needn't show that weights are NaN: TensorFlow's relu makes zeros of them.
+    def own_loss(self, logs: dict[str, Any], weights: Any = None) -> Any:
+        """Returns the batch's loss from what the step reports; NaN where it left weights that are not finite.
+
+        The loss needn't show that weights are NaN: TensorFlow's relu makes zeros of them. Their sums are
+        finite where all of them are, but for overflows far from good rates.
+
+        Args:
+            logs: What the step reports.
+            weights: The trained weights, by default the model's variables.
         """
-        return [keras.ops.sum(variable) for variable in self.model.trainable_variables]
+        weights = self.model.trainable_variables if weights is None else weights
+        loss = _loss_in(logs)
+        if not weights:
+            return loss
+        sums = [keras.ops.sum(keras.ops.stop_gradient(weight)) for weight in weights]
+        finite = keras.ops.all(keras.ops.stack([keras.ops.isfinite(one) for one in sums]))
+        return keras.ops.where(finite, loss, math.nan)
 
     def release(self) -> None:
         del self.model.train_step
@@ -392,25 +408,34 @@ class _StepwiseRecorder:
                 "lrtuner.find_lr, which does so itself."
             )
         self._ramp = ramp
-        self._step = _SweptStep(model, optimizer)
-        # Only JAX keeps the model's state outside of its variables while it trains.
-        self._sync_state = getattr(model, "jax_state_sync", lambda: None)
-        self._step.install(self._step.run)
+        self._step = step = _SweptStep(model, optimizer)
+        # Only JAX keeps the model's state outside of its variables while it trains: its step takes and
+        # returns that state, the trained weights first, and changes no variables.
+        self._is_stateless = keras.backend.backend() == "jax"
+
+        def swept_step(*arguments: Any) -> Any:
+            if self._is_stateless:
+                logs, state = step.run(*arguments)
+                return {"loss": step.own_loss(logs, state[0])}, state
+            # Here and not from Python, since it may be compiled.
+            step.reset_trackers()
+            return {"loss": step.own_loss(step.run(*arguments))}
+
+        step.install(swept_step)
 
     def before_batch(self, position: int) -> None:
-        self._sync_state()
+        if self._is_stateless:
+            self._step.model.jax_state_sync()
+            self._step.reset_trackers()
         self._step.rate.assign(self._ramp[position])
-        for tracker in self._step.trackers:
-            tracker.reset_state()
 
     def new_losses(self, position: int, logs: dict[str, Any]) -> list[float]:
         del position
-        self._sync_state()
-        sums = [float(keras.ops.convert_to_numpy(one)) for one in self._step.weight_sums()]
-        return [float(_loss_in(logs)) if np.isfinite(sums).all() else math.nan]
+        return [float(_loss_in(logs))]
 
     def release(self) -> None:
-        self._sync_state()
+        if self._is_stateless:
+            self._step.model.jax_state_sync()
         self._step.release()
 
 
@@ -428,12 +453,8 @@ class _CompiledRecorder:
 
         def swept_step(data: Any) -> dict[str, Any]:
             step.rate.assign(rates[tf.minimum(position, len(ramp) - 1)])
-            for tracker in step.trackers:
-                tracker.reset_state()
-            loss = tf.cast(_loss_in(step.run(data)), recorded.dtype)
-            loss = tf.where(
-                tf.reduce_all([tf.math.is_finite(one) for one in step.weight_sums()]), loss, math.nan
-            )
+            step.reset_trackers()
+            loss = tf.cast(step.own_loss(step.run(data)), recorded.dtype)
             # A comparison, not a scatter: XLA compiles it, and steps past the ramp's end write nothing.
             recorded.assign(tf.where(numbers == position, loss, recorded))
             position.assign_add(1)
@@ -571,7 +592,10 @@ class _Snapshot:
 
 def _check_trainable(model: Any, x: Any) -> None:
     if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a Keras model, received {model!r} of type {type(model).__name__}.")
+        raise TypeError(
+            f"Expected a Keras model, received {model!r} of type {type(model).__name__}: pass a keras.Model "
+            "that is compiled."
+        )
     if not model.compiled or model.optimizer is None:
         raise UnusableModelError(
             f"The model {model.name!r} is not compiled, so it has no learning rate to sweep: "
@@ -721,7 +745,13 @@ def _binding(model: Any) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str
     signature = inspect.signature(functools.partial(keras.Model.fit, model) if passes_on else model.fit)
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        arguments = dict(signature.bind(*args, **kwargs).arguments)
+        try:
+            arguments = dict(signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise UnusableModelError(
+                f"The training can't begin: {error}. Pass to it what model.fit takes: "
+                f"{', '.join(signature.parameters)}."
+            ) from error
         arguments.update(arguments.pop("kwargs", {}))
         return arguments
 
@@ -820,11 +850,19 @@ def find_lr(
         TypeError: Where `model` is not a Keras model.
         UnusableModelError: A `ValueError`, where the model is not compiled or has no single learning rate,
             or there is no data.
-        ValueError: Where the bounds or the number of steps make no sense.
+        ValueError: Where the bounds, the number of steps or another argument make no sense.
     """
     check_settings(min_lr, max_lr, steps)
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size must be an integer above 0 or None, received {batch_size!r}.")
+    for name, count in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
+        if count is not None and (
+            isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1
+        ):
+            raise ValueError(f"{name} must be an integer above 0 or None, received {count!r}.")
+    if class_weight is not None and not isinstance(class_weight, dict):
+        raise ValueError(
+            f"class_weight must be a dict of class and weight or None, received {class_weight!r}: pass "
+            "{0: 1.0, 1: 5.0}, say."
+        )
     _check_trainable(model, x)
     return sweep_in_training(
         model,

@@ -16,6 +16,14 @@ options = json.loads(sys.argv[1])
 keras.utils.set_random_seed(11)
 NAME = os.environ["KERASTUNER_TUNER_ID"]
 
+strategy = None
+if options.get("strategy") and NAME != "chief":
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
 
 def log(event):
     """Append to what the processes of a search have done, with the time."""
@@ -36,6 +44,8 @@ class Recorded(kt.HyperModel):
     def fit(self, hp, model, *args, **kwargs):
         sweep = "lrtuner/sweep" in hp.values
         log("sweep" if sweep else "trial")
+        if strategy:
+            log(f"{model.distribute_strategy.num_replicas_in_sync} replicas")
         if sweep and options.get("die") == NAME:
             os.kill(os.getpid(), signal.SIGKILL)
         if sweep:
@@ -73,7 +83,13 @@ else:
     door = lrtuner.Tuner
     if options.get("stock"):
         door, hypermodel = kt.Tuner, lrtuner.LRRangeHyperModel(hypermodel)
-    tuner = door(oracle, hypermodel, directory=options["directory"], project_name="project")
+    tuner = door(
+        oracle,
+        hypermodel,
+        directory=options["directory"],
+        project_name="project",
+        distribution_strategy=strategy,
+    )
 
 if options.get("epochs") and NAME != "chief":
     FIT["epochs"] = options["epochs"]

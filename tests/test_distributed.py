@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import keras_tuner as kt
 import pytest
 from searches import random_search, warned
@@ -41,7 +42,6 @@ def run(directory, *, names=(CHIEF, *WORKERS), limit=170, **options):
         **os.environ,
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
         "KERASTUNER_ORACLE_PORT": str(port),
-        "PYTHONPATH": str(PROGRAM.parent),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
         "MPLBACKEND": "agg",
@@ -122,6 +122,14 @@ def test_several_sweeps_at_once(tmp_path):
 def test_stock_tuners_with_wrapped_hypermodels(tmp_path):
     outcome = run(tmp_path, stock=True)
     assert_narrowed(outcome, trials=4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a feature of TensorFlow alone")
+def test_a_strategy_of_two_devices_on_a_worker(tmp_path):
+    outcome = run(tmp_path, names=(CHIEF, "worker0"), strategy=True, trials=2)
+    assert_narrowed(outcome, trials=2)
+    assert outcome.who("2 replicas") == ["worker0"] * 3
 
 
 def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):

@@ -430,6 +430,11 @@ class TestPlot:
         ):
             waiting(tmp_path).plot_sweeps()
 
+    @pytest.mark.parametrize("ax", [3, "axes", [None]])
+    def test_something_that_is_no_axes(self, finished, ax):
+        with pytest.raises(TypeError, match=r"ax must be a matplotlib Axes or None, got .*plt\.subplots"):
+            finished.plot_sweeps(ax)
+
     def test_after_the_sweep_and_after_the_search(self, tmp_path, finished):
         fresh = waiting(tmp_path)
         finish(fresh)

@@ -313,3 +313,68 @@ def test_evidence_is_marked_and_put_into_words(ax):
     assert line(ax, "descent nearly done, 0.02").get_xdata()[0] == 0.02
     assert line(ax, "loss rises, 0.9").get_xdata()[0] == 0.9
     assert "30 times the noise" in notes(ax)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"curve": ([1e-3], [1.0])},
+            TypeError,
+            r"curve must be an LRCurve, got .* of type tuple\. Use",
+        ),
+        ({"curve": None}, TypeError, "curve must be an LRCurve, got None"),
+        ({"lr_range": (1e-3, 1e-1)}, TypeError, r"lr_range must be an LRRange or None, got \(0\.001, 0\.1\)"),
+        (
+            {"declared": 1e-3},
+            ValueError,
+            r"declared must hold pairs of numbers, got 0\.001\. Pass",
+        ),
+        ({"declared": ("low", "high")}, ValueError, r"declared must hold pairs .*'low'"),
+        ({"declared": (1, 2, 3)}, ValueError, r"declared must hold pairs .*\(1, 2, 3\)"),
+        ({"trials": 3}, ValueError, r"trials must be a list of pairs, got 3\. Pass \(learning rate, score\)"),
+        ({"trials": [1e-3, 0.5]}, ValueError, r"trials must hold pairs of numbers, got 0\.001\. Pass"),
+        ({"trials": [(1e-3, None)]}, ValueError, r"trials must hold pairs .*\(0\.001, None\)"),
+        ({"ax": 3}, TypeError, "ax must be a matplotlib Axes or None, got 3 of type int"),
+        ({"ax": Figure()}, TypeError, "ax must be a matplotlib Axes or None, got .* of type Figure"),
+        ({"colour": "red"}, TypeError, "colour"),
+    ],
+)
+def test_bad_arguments_of_plot_curve(arguments, error, message):
+    before = plt.get_fignums()
+    arguments = {"curve": curve(), **arguments}
+    with pytest.raises(error, match=message):
+        plot_curve(**arguments)
+    if isinstance(of_a_curve := arguments.pop("curve"), LRCurve):
+        with pytest.raises(error, match=message):
+            of_a_curve.plot(**arguments)
+    assert plt.get_fignums() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"sweeps": None}, TypeError, "sweeps must be a list of lrtuner.Sweep, got None"),
+        ({"sweeps": [curve()]}, TypeError, "of type LRCurve in it.*for a curve use plot_curve"),
+        ({"sweeps": 3}, TypeError, "got 3 of type int in it"),
+        ({"trials": [(1, 2, 3)]}, ValueError, r"trials must hold pairs of numbers, got \(1, 2, 3\)"),
+        ({"ax": "axes"}, TypeError, "ax must be a matplotlib Axes or None, got 'axes' of type str"),
+    ],
+)
+def test_bad_arguments_of_plot_sweeps(arguments, error, message):
+    with pytest.raises(error, match=message):
+        plot_sweeps(**{"sweeps": [Sweep("one", curve())], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("path", "draw", "error", "message"),
+    [
+        ("missing/curve.png", str, OSError, "missing"),
+        ("curve.png", 3, TypeError, "not callable"),
+        (3, str, TypeError, "int"),
+    ],
+)
+def test_bad_arguments_of_save_picture(tmp_path, path, draw, error, message):
+    with pytest.raises(error, match=message):
+        save_picture(tmp_path / path if isinstance(path, str) else path, draw)
+    assert list(tmp_path.iterdir()) == []

@@ -227,12 +227,11 @@ class TestDamage:
         with pytest.raises(ValueError, match=r"lr_range\.json' was written by a newer version"):
             tuner(directory)
 
-    @pytest.mark.parametrize("name", ["oracle.json", "trial_1/trial.json"])
-    def test_files_of_keras_tuner(self, directory, finished, name):
-        path = project(directory) / name
+    def test_file_of_the_oracle(self, directory, finished):
+        path = project(directory) / "oracle.json"
         path.write_bytes(path.read_bytes()[:40])
         with pytest.raises(
-            ValueError, match=rf"{name}.*damaged.*leave lr_range\.json and delete everything else"
+            ValueError, match=r"oracle\.json.*damaged.*leave lr_range\.json and delete everything else"
         ):
             tuner(directory)
         # What the message says works.
@@ -240,6 +239,22 @@ class TestDamage:
             if other.name != "lr_range.json":
                 shutil.rmtree(other) if other.is_dir() else other.unlink()
         assert tuner(directory).oracle.lr_range == finished[1].lr_range
+
+    @pytest.mark.parametrize("lost", ["0", "1"])
+    def test_file_of_a_trial(self, directory, finished, lost):
+        path = project(directory) / f"trial_{lost}" / "trial.json"
+        path.write_bytes(half := path.read_bytes()[:40])
+        with warned(rf"trial_{lost}/trial\.json' is damaged.*counts as failed"):
+            again = tuner(directory, oracle=random_search(3))
+        assert path.with_name("trial.json.damaged").read_bytes() == half
+        (kept,) = {"0", "1"} - {lost}
+        assert again.oracle.trials[kept].score == finished[1].trials[kept].score
+        search(again)
+        scored = [trial for trial in again.oracle.trials.values() if trial.score is not None]
+        assert sorted(again.oracle.trials) == ["0", "1", "2"]
+        assert len(scored) == 2
+        assert again.oracle.lr_range == finished[1].lr_range
+        assert again.oracle.plot_sweeps() is not None
 
     def test_file_of_the_tuner_holds_nothing(self, directory):
         (project(directory) / "tuner0.json").write_text("")
@@ -316,6 +331,20 @@ class TestStateFile:
         sweep = lrtuner.Sweep.from_config(decode_state(str(path))["sweeps"][0])
         assert sweep.to_config() == a_state()["sweeps"][0]
         assert sweep.lr_range == lrtuner.LRRange(1e-3, 1e-1)
+
+    @pytest.mark.parametrize("class_name", ["system", "os.system", "builtins>exec", "Lambda"])
+    def test_hostile_contents_run_nothing(self, path, class_name):
+        state = a_state()
+        entry = {"class_name": class_name, "config": {"name": "touch hostile", "module": "os"}}
+        state["sweeps"][0]["hyperparameters"]["space"] = [entry]
+        path.write_text(encode_state(state))
+        with pytest.raises(ValueError, match=r"lr_range\.json' is damaged"):
+            decode_state(str(path))
+
+    @pytest.mark.parametrize("config", [None, 3, [], {}, {"name": "one"}])
+    def test_config_that_is_no_sweep(self, config):
+        with pytest.raises(ValueError, match=r"config of Sweep must be a dict with the keys \['curve', "):
+            lrtuner.Sweep.from_config(config)
 
     @given(st.data())
     def test_truncated(self, path, data):

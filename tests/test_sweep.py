@@ -672,7 +672,15 @@ print("the same")
         ({"steps": 9}, "steps"),
         ({"steps": 12.5}, "steps"),
         ({"batch_size": "32"}, "batch_size must be an integer above 0"),
-        ({"batch_size": 0}, "batch_size must be an integer above 0"),
+        ({"batch_size": 0}, "batch_size must be an integer above 0 or None, received 0"),
+        ({"batch_size": True}, "batch_size must be an integer above 0 or None, received True"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer above 0 or None, received 0"),
+        ({"steps_per_epoch": 2.5}, r"steps_per_epoch must be an integer above 0 or None, received 2\.5"),
+        ({"class_weight": [1.0, 2.0]}, r"class_weight must be a dict .*received \[1\.0, 2\.0\]: pass"),
+        # Keras says it well enough.
+        ({"sample_weight": np.ones(3)}, "cardinality is ambiguous.*\n.*\n.*'sample_weight' sizes: 3"),
+        ({"y": Y[:5]}, "cardinality is ambiguous.*\n'y' sizes: 5"),
+        ({"x": "data"}, "Unrecognized data type: x=data"),
         ({"x": None, "y": None}, "No training data"),
         ({"x": X[:0], "y": Y[:0]}, "empty"),
         ({"x": {"a": X[:0]}}, "empty"),
@@ -694,11 +702,20 @@ def test_bad_arguments(arguments, message):
         ({"max_lr": float("nan")}, "max_lr"),
         ({"steps": 9}, "steps must be an integer of at least 10, got 9"),
         ({"steps": True}, "steps must be an integer"),
+        ({"min_lr": "low"}, "min_lr must be a finite number above 0, got 'low'"),
+        ({"max_lr": None}, "max_lr must be a finite number above 0, got None"),
     ],
 )
 def test_bad_arguments_of_the_callback(arguments, message):
     with pytest.raises(ValueError, match=message):
         lrtuner.LRFinder(**arguments)
+
+
+def test_callback_on_a_model_without_weights():
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(UnusableModelError, match=r"no weights yet.*build it first.*model\(x\[:1\]\)"):
+        model.fit(X, Y, epochs=9, verbose=0, callbacks=[lrtuner.LRFinder(steps=10)])
 
 
 def test_model_that_is_not_compiled():
@@ -715,9 +732,12 @@ def test_model_without_trainable_weights():
         sweep(model)
 
 
-def test_something_that_is_no_model():
-    with pytest.raises(TypeError, match="Keras model"):
-        sweep("model")
+@pytest.mark.parametrize("thing", ["model", None, keras.Sequential])
+def test_something_that_is_no_model(thing):
+    with pytest.raises(TypeError, match=r"Expected a Keras model, received .*: pass a keras\.Model"):
+        sweep(thing)
+    with pytest.raises(TypeError, match="epochs"):
+        sweep(linear(), epochs=3)
 
 
 def test_train_step_without_a_loss():
