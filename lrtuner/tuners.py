@@ -378,11 +378,12 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
             declared = self.oracle.get_space()
             self.oracle.restore()
-            self.oracle.check_declaration(declared, may_come_late=self._declares_in_fit())
+            self.oracle.check_declaration(declared, may_come_late=self._declares_in_training())
 
-    def _declares_in_fit(self) -> bool:
-        """Whether a `fit` of the user's own may declare hyperparameters."""
-        return type(self.hypermodel.hypermodel).fit is not kt.HyperModel.fit
+    def _declares_in_training(self) -> bool:
+        """Whether a `fit` or `run_trial` of the user's own may declare hyperparameters."""
+        fit, run_trial = type(self.hypermodel.hypermodel).fit, type(self).run_trial
+        return fit is not kt.HyperModel.fit or not run_trial.__module__.startswith("keras_tuner.")
 
     def _check_space(self, space: kt.HyperParameters) -> None:
         try:
@@ -391,7 +392,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             # The search goes on without a sweep, and the oracle says so.
             pass
         except LearningRateNotFoundError:
-            if not self._declares_in_fit():
+            if not self._declares_in_training():
                 raise
 
     def save(self) -> None:
@@ -428,7 +429,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         except Exception:
             # A model that can't be built is the next trial's business.
             return
-        self.oracle.check_declaration(declared, may_come_late=self._declares_in_fit())
+        self.oracle.check_declaration(declared, may_come_late=self._declares_in_training())
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Searches, see `keras_tuner.Tuner`; the arguments are those of `model.fit`.

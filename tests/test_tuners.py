@@ -143,6 +143,18 @@ class TestDoors:
         own = OwnTuner(lrtuner.LRRangeOracle(random_search(), steps=60), build_model, directory=tmp_path)
         assert_narrowed(search(own))
 
+    def test_own_run_trial_may_declare_the_rate(self, tmp_path):
+        class OwnTuner(lrtuner.Tuner):
+            def run_trial(self, trial, x, y, **_):
+                model = self.hypermodel.build(trial.hyperparameters)
+                model.optimizer.learning_rate = declared_rate(trial.hyperparameters)
+                return {"val_loss": model.train_on_batch(x, y, return_dict=True)["loss"]}
+
+        own = OwnTuner(random_search(), lambda hp: compiled(1e-3, hp.Int("units", 2, 8)), directory=tmp_path)
+        with warned("found no range.*without training through HyperModel.fit"):
+            search(own)
+        assert rates(own)[1] != rates(own)[0]
+
     def test_without_hypermodel_there_is_no_sweep(self, tmp_path):
         class OwnTuner(lrtuner.Tuner):
             def run_trial(self, trial):
