@@ -235,6 +235,8 @@ def suggest_range(
 
 # Below this many points neither a start nor a noise can be told from a descent.
 MIN_POINTS = 6
+# Of a usual rate, that many finite losses need only show that the model can be trained at all.
+MIN_POINTS_KNOWN = 2
 # The first decade of a sweep is too low to learn at.  Its first quarter says where the loss starts.
 START_DECADES = 1.0
 START_SHARE = 4
@@ -287,6 +289,9 @@ PRIOR_BATCH = 64
 DENSITY_POWER, DESCENT_DENSITY = 0.85, 46.0
 # The law was not measured beyond these batches in a decade.
 DENSITY_LIMITS = (3.0, 80.0)
+# Batches in a decade below which a good task's descent may not show: measured sweeps of 9 in a decade hide some,
+# the 12 of a default sweep hide none that are good.
+HIDING_DENSITY = 11.0
 # Weight of the prior against the curve.
 PRIOR_SHORT, PRIOR_LONG = 0.7, 0.35
 # In decades.  A prior further than this from the curve is wrong, and pulls no harder.
@@ -380,11 +385,11 @@ def _posterior(
         return _d90(curve)
     # The gradients of a larger batch are less noisy: the square-root rule.
     prior += 0.5 * math.log10((batch_size or PRIOR_BATCH) / PRIOR_BATCH)
-    reading = _read(curve)
+    reading = _read(curve, MIN_POINTS_KNOWN)
     if reading.complete is not None:
         density = min(max(reading.density, DENSITY_LIMITS[0]), DENSITY_LIMITS[1])
         centre = reading.complete + DENSITY_POWER * math.log10(density / DESCENT_DENSITY)
-    elif reading.edge is None and reading.density < SHORT_DENSITY:
+    elif reading.edge is None and reading.density < HIDING_DENSITY:
         # So few batches can hide a descent: they are no evidence against the prior.
         centre = prior
     else:
@@ -417,19 +422,23 @@ def _swept(curve: LRCurve, reading: _Reading, low: float, high: float, evidence:
     return LRRange(first, last, evidence)
 
 
-def _read(curve: LRCurve) -> _Reading:
-    """Read a curve.
+def _read(curve: LRCurve, fewest: int = MIN_POINTS) -> _Reading:
+    """Read a curve of at least so many usable batches; of fewer than `MIN_POINTS`, the blow-up alone.
 
     Losses are read on a linear scale whose zero is the start's loss and whose unit is the descent, so that
     shifting or scaling them changes nothing.
     """
     end = blow_up(curve.losses)
     x, losses = np.log10(curve.learning_rates[:end]), curve.losses[:end]
-    _check_usable(curve, x, losses)
+    _check_usable(curve, x, losses, fewest)
     n = len(x)
     # In units of the largest loss, nothing overflows.
     scale = float(np.abs(losses).max())
     losses = losses / scale
+    if n < MIN_POINTS:
+        edge_of_few = None if end is None else float(x[-1])
+        spread = min(float(np.std(losses)) * scale, float(np.finfo(np.float64).max))
+        return _Reading(None, edge_of_few, float((n - 1) / (x[-1] - x[0])), n, 0.0, spread)
     k = max(4, n // START_SHARE)
     start = float(np.median(losses[:k]))
     jump = float(np.median(np.abs(np.diff(losses[: max(k, n // 2) + 1])))) / MEDIAN_DIFFERENCE
@@ -470,12 +479,12 @@ def _read(curve: LRCurve) -> _Reading:
     return _Reading(None, None if edge is None else float(x[edge]), density, n, 0.0, noise_of_losses)
 
 
-def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray) -> None:
+def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int) -> None:
     """Raise NoRangeError where no rule could find a range."""
     n = len(losses)
-    if n == len(curve) < MIN_POINTS:
+    if n == len(curve) < fewest:
         raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
-    if n < MIN_POINTS:
+    if n < fewest:
         raise NoRangeError(
             f"The loss was {float(curve.losses[n])!r} at batch {n + 1}, which leaves too few batches to "
             "show a curve. Check the model and its data, or start from a lower learning rate."
