@@ -87,7 +87,9 @@ class Evidence:
         if self.usual is not None:
             words += f" {self.usual:.2g} is usual for this optimizer and batch size."
         earned = self.width - self.reach
-        words += f" {self.batches} usable batches, {self.density:.2g} in a decade, earn {earned:.2g} decades"
+        words += f" {self.batches} usable batches, {self.density:.2g} in a decade, earn {earned:.3g} decades"
+        if self.usual is not None:
+            words += " with this optimizer"
         if self.reach > 0:
             words += f"; {self.reach:.2g} more since curve and usual rate disagree"
         return f"{words}."
@@ -235,6 +237,8 @@ def suggest_range(
 
 # Below this many points neither a start nor a noise can be told from a descent.
 MIN_POINTS = 6
+# Of a usual rate, that many finite losses need only show that the model can be trained at all.
+MIN_POINTS_KNOWN = 2
 # The first decade of a sweep is too low to learn at.  Its first quarter says where the loss starts.
 START_DECADES = 1.0
 START_SHARE = 4
@@ -287,6 +291,9 @@ PRIOR_BATCH = 64
 DENSITY_POWER, DESCENT_DENSITY = 0.85, 46.0
 # The law was not measured beyond these batches in a decade.
 DENSITY_LIMITS = (3.0, 80.0)
+# Below so many batches in a decade, fewer than a default sweep has, the descent of a good task may not show
+# at all: of measured sweeps with 8 in a decade, some showed nothing.
+HIDING_DENSITY = 11.0
 # Weight of the prior against the curve.
 PRIOR_SHORT, PRIOR_LONG = 0.7, 0.35
 # In decades.  A prior further than this from the curve is wrong, and pulls no harder.
@@ -297,8 +304,11 @@ REACH = 1.0
 TRAIN_STEPS, FALL_BY_STEPS = 250, 0.3
 # The fall was not measured beyond this.
 TRAIN_STEPS_LIMITS = (25, 25_000)
-# The best rate lies inside for 81% of sweeps of one short epoch, 85% of 100 and 88% of 300 batches.
-POSTERIOR_SHORT, POSTERIOR_LONG = 1.5, 1.3
+# Decades that a short and a long sweep earn.
+POSTERIOR_SHORT, POSTERIOR_LONG = 1.45, 1.25
+# SGD's usual rate says less: its updates scale with the gradients, and with momentum are ten times as long.
+VAGUE = {"sgd"}
+VAGUE_SHORT, VAGUE_LONG = 1.9, 1.6
 # Median of the absolute difference of two independent normal variables of standard deviation 1.
 MEDIAN_DIFFERENCE = 0.954
 # The variance of a median of k normal variables is pi / 2 / k.
@@ -375,16 +385,17 @@ def _posterior(
     Where data and loss have usual scales, that rate is as good as a sweep; elsewhere it is decades off.
     Without an optimizer that has a usual rate, this is d90.
     """
-    prior = {name.lower(): centre for name, centre in PRIOR_CENTRES.items()}.get((optimizer or "").lower())
+    name = (optimizer or "").lower()
+    prior = {known.lower(): centre for known, centre in PRIOR_CENTRES.items()}.get(name)
     if prior is None:
         return _d90(curve)
     # The gradients of a larger batch are less noisy: the square-root rule.
     prior += 0.5 * math.log10((batch_size or PRIOR_BATCH) / PRIOR_BATCH)
-    reading = _read(curve)
+    reading = _read(curve, MIN_POINTS_KNOWN)
     if reading.complete is not None:
         density = min(max(reading.density, DENSITY_LIMITS[0]), DENSITY_LIMITS[1])
         centre = reading.complete + DENSITY_POWER * math.log10(density / DESCENT_DENSITY)
-    elif reading.edge is None and reading.density < SHORT_DENSITY:
+    elif reading.edge is None and reading.density < HIDING_DENSITY:
         # So few batches can hide a descent: they are no evidence against the prior.
         centre = prior
     else:
@@ -394,7 +405,8 @@ def _posterior(
     centre += weight * min(max(gap, -DISAGREEMENT), DISAGREEMENT)
     steps = min(max(train_steps or TRAIN_STEPS, TRAIN_STEPS_LIMITS[0]), TRAIN_STEPS_LIMITS[1])
     centre -= FALL_BY_STEPS * math.log10(steps / TRAIN_STEPS)
-    half = reading.between(POSTERIOR_SHORT, POSTERIOR_LONG) / 2
+    widths = (VAGUE_SHORT, VAGUE_LONG) if name in VAGUE else (POSTERIOR_SHORT, POSTERIOR_LONG)
+    half = reading.between(*widths) / 2
     reach = min(max(abs(gap) - DISAGREEMENT, 0.0), REACH)
     below, above = (reach, 0.0) if gap > 0 else (0.0, reach)
     evidence = reading.evidence(2 * half + reach, prior, reach)
@@ -417,19 +429,23 @@ def _swept(curve: LRCurve, reading: _Reading, low: float, high: float, evidence:
     return LRRange(first, last, evidence)
 
 
-def _read(curve: LRCurve) -> _Reading:
-    """Read a curve.
+def _read(curve: LRCurve, fewest: int = MIN_POINTS) -> _Reading:
+    """Read a curve of at least so many usable batches; of fewer than `MIN_POINTS`, the blow-up alone.
 
     Losses are read on a linear scale whose zero is the start's loss and whose unit is the descent, so that
     shifting or scaling them changes nothing.
     """
     end = blow_up(curve.losses)
     x, losses = np.log10(curve.learning_rates[:end]), curve.losses[:end]
-    _check_usable(curve, x, losses)
+    _check_usable(curve, x, losses, fewest)
     n = len(x)
     # In units of the largest loss, nothing overflows.
     scale = float(np.abs(losses).max())
     losses = losses / scale
+    if n < MIN_POINTS:
+        edge_of_few = None if end is None else float(x[-1])
+        spread = min(float(np.std(losses)) * scale, float(np.finfo(np.float64).max))
+        return _Reading(None, edge_of_few, float((n - 1) / (x[-1] - x[0])), n, 0.0, spread)
     k = max(4, n // START_SHARE)
     start = float(np.median(losses[:k]))
     jump = float(np.median(np.abs(np.diff(losses[: max(k, n // 2) + 1])))) / MEDIAN_DIFFERENCE
@@ -470,12 +486,12 @@ def _read(curve: LRCurve) -> _Reading:
     return _Reading(None, None if edge is None else float(x[edge]), density, n, 0.0, noise_of_losses)
 
 
-def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray) -> None:
+def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int) -> None:
     """Raise NoRangeError where no rule could find a range."""
     n = len(losses)
-    if n == len(curve) < MIN_POINTS:
+    if n == len(curve) < fewest:
         raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
-    if n < MIN_POINTS:
+    if n < fewest:
         raise NoRangeError(
             f"The loss was {float(curve.losses[n])!r} at batch {n + 1}, which leaves too few batches to "
             "show a curve. Check the model and its data, or start from a lower learning rate."
