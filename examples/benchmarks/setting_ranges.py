@@ -136,17 +136,32 @@ SETS: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
-def settings_of(name: str, repeats: int) -> list[Setting]:
-    return random_settings(100 + sorted(SETS).index(name), repeats)
-
-
 def sweep_settings() -> list[Setting]:
     """Where the sweeps that serve many settings stand."""
     return [
         *(MIDDLE._replace(optimizer=o, batch=b) for o in OPTIMIZERS for b in BATCHES),
-        *(MIDDLE._replace(optimizer=o, batch_norm=True) for o in OPTIMIZERS),
         *(DEFAULT._replace(optimizer=o) for o in OPTIMIZERS),
     ]
+
+
+def plan(names: list[str], quick: bool) -> list[tuple[str, str, Setting]]:
+    """Data set, label and setting of all that is measured."""
+    sweeps = [(name, f"sweep{i:02d}", s) for name in names for i, s in enumerate(sweep_settings())]
+    settings = [
+        (name, f"setting{i:02d}", s)
+        for name in names
+        for i, s in enumerate(random_settings(100 + sorted(SETS).index(name), REPEATS))
+    ]
+    if quick:
+        return [
+            (name, label, s)
+            for name, label, s in sweeps + settings[:12]
+            if name == names[0] and (s.batch == 64 or s._replace(optimizer=DEFAULT.optimizer) == DEFAULT)
+        ]
+    # Data sets and optimizers take turns, so that what was measured until an interruption is of use: 5 and
+    # the 12 combinations of optimizer and batch size have no common factor.
+    turn = [(i // 12, i * 5 % 12) for i in range(12 * REPEATS)]
+    return sweeps + sorted(settings, key=lambda item: turn[int(item[1][-2:])])
 
 
 # --- Measuring ------------------------------------------------------------------------------------
@@ -216,9 +231,9 @@ def measure_truth(lab: quality.Lab, quick: bool) -> dict[str, Any]:
     if not quick:
         for low in sorted(final)[:-1]:
             high = min(p for p in final if p > low)
-            for place in [p for p in places if low < p < high] if min(score(low), score(high)) < 0.5 else []:
+            for place in [p for p in places if low < p < high] if min(score(low), score(high)) < 0.25 else []:
                 train(place, 0)
-        for place in [p for p in final if score(p) < 0.2]:
+        for place in [p for p in final if score(p) < 0.1]:
             train(place, 1)
     rows = sorted(final)
     return {
@@ -230,7 +245,7 @@ def measure_truth(lab: quality.Lab, quick: bool) -> dict[str, Any]:
     }
 
 
-def measure(folder: pathlib.Path, names: list[str], repeats: int, quick: bool) -> None:
+def measure(folder: pathlib.Path, names: list[str], quick: bool) -> None:
     """Measure what has no file yet."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
@@ -239,12 +254,7 @@ def measure(folder: pathlib.Path, names: list[str], repeats: int, quick: bool) -
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    # The data sets take turns, so that what was measured until an interruption is of use.
-    todo = [(name, f"sweep{i:02d}", s) for name in names for i, s in enumerate(sweep_settings())]
-    todo += sorted(
-        ((name, f"setting{i:02d}", s) for name in names for i, s in enumerate(settings_of(name, repeats))),
-        key=lambda item: item[1],
-    )
+    todo = plan(names, quick)
     begun, cpu = time.perf_counter(), time.process_time()
     for k, (name, label, setting) in enumerate(todo, 1):
         file = folder / f"{name}-{label}.json"
@@ -466,6 +476,72 @@ def print_row(*cells: Any) -> None:
     print("| " + " | ".join(map(str, cells)) + " |")
 
 
+# --- What moves a centre --------------------------------------------------------------------------
+
+
+def effects(measured: list[Measured], values: np.ndarray) -> np.ndarray:
+    """Least squares: what each optimizer's tenfold batch and the other hyperparameters do to a value."""
+    rows = []
+    for m in measured:
+        s = m.setting
+        mine = [float(s.optimizer == o) for o in OPTIMIZERS]
+        constant = [x * (m.data == name) for name in SETS for x in mine]
+        batch = [np.log10(s.batch / 64) * x for x in mine]
+        others = [np.log2(s.width), s.depth, s.batch_norm, 2 * s.dropout, np.log10(s.l2)]
+        rows.append([*batch, *others, *constant])
+    return np.linalg.lstsq(np.array(rows, float), values, rcond=None)[0][: len(OPTIMIZERS) + 5]
+
+
+def score_effects(measured: list[Measured], sweeps: Sweeps) -> None:
+    rng = np.random.default_rng(0)
+    final, early = (
+        np.array([own_centre(t) for t in ts])
+        for ts in zip(*((m.final, m.early) for m in measured), strict=True)
+    )
+    values = {"own centre": final, f"own centre, {EARLY} batches": early}
+    for length in SWEEP_LENGTHS:
+        values[f"its own sweep of {length}"] = np.array([np.nanmean(m.sweeps[length]) for m in measured])
+    for s in STRATEGIES:
+        if s.name in ("each optimizer", "each optimizer, batch shift"):
+            values[f"own centre - sweep for {s.name}"] = -rate(s, measured, sweeps)[:, 2]
+    print("\n## Decades that a centre moves, and their standard error\n")
+    print_row(
+        "",
+        *(f"{o}, batch x 10" for o in OPTIMIZERS),
+        "width x 2",
+        "depth + 1",
+        "norm",
+        "dropout 0.5",
+        "L2 x 10",
+    )
+    print_row(*["---"] * 10)
+    for what, value in values.items():
+        again = [
+            effects([measured[i] for i in pick], value[pick])
+            for pick in rng.integers(0, len(measured), (200, len(measured)))
+        ]
+        print_row(
+            what,
+            *(
+                f"{e:+.2f} ({d:.2f})"
+                for e, d in zip(effects(measured, value), np.std(again, axis=0), strict=True)
+            ),
+        )
+    print(f"\n## Decades that the own centre falls for ten times the batches, from {EARLY} and {TRIAL}\n")
+    print_row(*OPTIMIZERS)
+    print_row(*["---"] * 4)
+    fall = (early - final) / np.log10(TRIAL / EARLY)
+    print_row(
+        *(
+            f"{np.mean(f):+.2f} ({np.std(f) / np.sqrt(len(f)):.2f})"
+            for f in (
+                [v for v, m in zip(fall, measured, strict=True) if m.setting.optimizer == o]
+                for o in OPTIMIZERS
+            )
+        )
+    )
+
+
 # --- Searches, computed from the measured settings ----------------------------------------------------
 
 
@@ -629,7 +705,7 @@ def score_real(folder: pathlib.Path, trials: int) -> None:
                 kind,
                 len(ends),
                 f"{np.mean(sweeps):.0f}",
-                f"{np.median(shares):.0%} (median)",
+                f"{np.median(shares):.0%}" if np.isfinite(np.median(shares)) else "never",
                 f"{np.mean(ends):.3f}",
             )
 
@@ -647,10 +723,12 @@ def main() -> None:
     parser.add_argument("command", nargs="?", choices=("measure", "score", "all"), default="all")
     parser.add_argument("--data", type=pathlib.Path, help=f"where the measurements are kept; default: {DATA}")
     parser.add_argument("--sets", help="comma-separated names of data sets; default: all")
-    parser.add_argument("--quick", action="store_true", help="a few settings, one rate a decade, one seed")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few settings, one rate a decade, one seed: half a minute"
+    )
     parser.add_argument("--real", action="store_true", help="run real searches instead")
-    parser.add_argument("--trials", type=int, default=30, help="of a real search")
-    parser.add_argument("--seeds", type=int, default=2, help="real searches of each kind on each data set")
+    parser.add_argument("--trials", type=int, default=20, help="of a real search")
+    parser.add_argument("--seeds", type=int, default=1, help="real searches of each kind on each data set")
     a = parser.parse_args()
     names = a.sets.split(",") if a.sets else list(SETS)
     unknown = sorted(set(names) - set(SETS))
@@ -664,10 +742,12 @@ def main() -> None:
             score_real(data / "real", a.trials)
         return
     if a.command != "score":
-        measure(data, names, 1 if a.quick else REPEATS, a.quick)
+        measure(data, names, a.quick)
     if a.command != "measure":
         measured, sweeps = load(data, names)
         score_ranges(measured, sweeps)
+        if not a.quick:
+            score_effects(measured, sweeps)
         score_searches(measured, sweeps)
 
 
