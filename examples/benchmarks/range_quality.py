@@ -671,7 +671,7 @@ class Lab:
                 with tf.GradientTape() as tape:
                     loss = tf.reduce_mean(
                         task.loss(tf.gather(y, rows), model(tf.gather(x, rows), training=True))
-                    )
+                    ) + sum(model.losses)
                 gradients = tape.gradient(loss, model.trainable_variables)
                 optimizer.learning_rate.assign(rates[i])
                 optimizer.apply(gradients, model.trainable_variables)
@@ -701,14 +701,18 @@ class Lab:
             values = [v.numpy() for v in self.model.variables]
         return values
 
-    def train(self, values: list[np.ndarray], seed: int, rates: np.ndarray) -> np.ndarray:
-        """Losses of the batches, up to the first that isn't finite, from these initial values."""
-        for variable, value in zip(self.model.variables, values, strict=True):
-            variable.assign(value)
-        for variable, value in zip(self.optimizer.variables, self.fresh, strict=True):
-            variable.assign(value)
-        order, sizes = self.batches(seed, len(rates))
-        return self._run(order, sizes, rates.astype(np.float32)).numpy()
+    def train(self, values: list[np.ndarray], seed: int, rates: np.ndarray, after: int = 0) -> np.ndarray:
+        """Losses of the batches, up to the first that isn't finite, from these initial values.
+
+        Where `after` is given, training goes on from that batch on, with the model as the last call left it.
+        """
+        if not after:
+            for variable, value in zip(self.model.variables, values, strict=True):
+                variable.assign(value)
+            for variable, value in zip(self.optimizer.variables, self.fresh, strict=True):
+                variable.assign(value)
+        order, sizes = self.batches(seed, after + len(rates))
+        return self._run(order[after:], sizes[after:], rates.astype(np.float32)).numpy()
 
     def batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of each batch and their number; the last batch of an epoch may be smaller."""
