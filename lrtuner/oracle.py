@@ -806,11 +806,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         for name in self.sweep_per or ():
             if name in entries:
                 values_of(entries[name])
-        if isinstance(self.learning_rate, list):
-            for name in self.learning_rate:
-                find_learning_rate(hyperparameters, name)
-        else:
-            find_learning_rate(hyperparameters, self._given_name)
+        given = self.learning_rate if isinstance(self.learning_rate, list) else [self._given_name]
+        for rate in given:
+            name = find_learning_rate(hyperparameters, rate)
+            if name in (self.sweep_per or ()):
+                raise ValueError(
+                    f"sweep_per names {name!r}, the learning rate itself: name what moves its range, such as "
+                    "the optimizer's hyperparameter."
+                )
         for name in self.sweep_per or ():
             if name not in entries:
                 raise LearningRateNotFoundError(
@@ -1118,7 +1121,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if name is None or name in setting:
             return [setting]
         entry = registered(self.oracle.hyperparameters, name)
-        return [{**setting, name: size} for size in bounds(entry)]
+        # Between the ends of an Int lie no rates that these don't span.
+        sizes = entry.values if isinstance(entry, hp_types.Choice) else bounds(entry)
+        return [{**setting, name: size} for size in sizes]
 
     def _populate(self, trial_id: str) -> Any:
         """Proposes as the wrapped oracle does, and moves the learning rate into the range of its setting.

@@ -412,8 +412,13 @@ class TestSettings:
         def build(hp):
             return compiled(declared_rate(hp), hp.Int("units", 2, 20))
 
-        with pytest.raises(ValueError, match=r"sweep_per names 'units'.*at most 8 values"):
-            choosing(tmp_path, random_search(), build, sweep_per=["units"])
+        for name, message in (
+            ("units", "at most 8 values"),
+            (RATE, "the learning rate itself"),
+            ("unit", r"no such hyperparameter\. There are: 'learning_rate', 'units'"),
+        ):
+            with pytest.raises(ValueError, match=rf"sweep_per names '{name}'.*{message}"):
+                choosing(tmp_path, random_search(), build, sweep_per=[name])
 
     def test_advice_is_given_for_each(self, tmp_path):
         oracle = choosing(tmp_path, random_search(60))
