@@ -583,8 +583,10 @@ def _with_grid(entry: Any, first: int, last: int, middle: float) -> Any:
     else:
         low, high = _grid_value(entry, first), min(_grid_value(entry, last), entry.max_value)
         if (high - low) // entry.step < last - first and entry.sampling == "linear":
-            # Rounding has cost the last value; a sliver of a step brings it back.
+            # Rounding has cost the last value; a sliver of a step brings it back, below where above is none.
             high = min(high + 1e-6 * entry.step, entry.max_value)
+            if (high - low) // entry.step < last - first:
+                low = max(low - _GRID_TOLERANCE * entry.step, entry.min_value)
     grid = _with_bounds(entry, low, high, low)
 
     def snapped(position: float) -> float:

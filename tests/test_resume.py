@@ -343,7 +343,9 @@ class TestStateFile:
 
     @pytest.mark.parametrize("config", [None, 3, [], {}, {"name": "one"}])
     def test_config_that_is_no_sweep(self, config):
-        with pytest.raises(ValueError, match=r"config of Sweep must be a dict with the keys \['batch_size', 'curve', "):
+        with pytest.raises(
+            ValueError, match=r"config of Sweep must be a dict with the keys \['batch_size', 'curve', "
+        ):
             lrtuner.Sweep.from_config(config)
 
     @given(st.data())

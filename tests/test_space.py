@@ -183,6 +183,11 @@ class TestNarrow:
         assert list(entry.values) == pytest.approx(expected)
         assert entry.default in list(entry.values)
 
+    def test_rounding_does_not_cost_the_last_value_of_a_grid(self):
+        maximum, step = 0.5623413251903491, 0.024449622834363003
+        entry, *_ = narrowed_by(lambda hp: hp.Float(RATE, 0.0, maximum, step=step), 0.1, 1.0)
+        assert list(entry.values) == pytest.approx([step * index for index in range(5, 24)])
+
     def test_reverse_log_grid_becomes_a_choice(self):
         entry, _, report = narrowed_by(
             lambda hp: hp.Float(RATE, 0.001, 0.016, step=2, sampling="reverse_log"), 5e-3, 1.4e-2
