@@ -52,12 +52,12 @@ range misses much and a wide one costs little; for the others it is the other wa
 ranges for sweeps of four or five batches, where the optimizer is known.
 
 What a second stage would give: 37 batches from fresh weights at each of four constant rates, a quarter and
-three quarters of a decade around the centre, are 148 batches more.  The lowest final loss, weighed against the
+three quarters of a decade around the centre, are 148 batches more. The lowest final loss, weighed against the
 centre, makes ranges of 1.3 decades better after a sweep of one epoch (any, best and speed-up 89%, 75%, x3.68
 become 93%, 77%, x4.11) and of 100 batches (93%, 73%, x3.86 become 94%, 80%, x4.19), but not after one of 300
-(93%, 81%, x4.14 become 92%, 80%, x4.24): a sweep of 300 batches is as good for as many.  Even 40 batches at
+(93%, 81%, x4.14 become 92%, 80%, x4.24): a sweep of 300 batches is as good for as many. Even 40 batches at
 each of 25 rates in six decades, 1,000 more, do hardly better than that sweep, so what is left is not in the
-first few hundred batches.  Two sweeps of 150 batches from different seeds, averaged, are as good as one of 150
+first few hundred batches. Two sweeps of 150 batches from different seeds, averaged, are as good as one of 150
 (95%, 78%, x4.10 and 94%, 77%, x4.08), and less good than one of 300 (93%, 81%, x4.23).
 
 A first version with a prior of weight 0.7 throughout won on calibration and lost on the then held-out tasks,
