@@ -305,7 +305,7 @@ class TestPosterior:
     @pytest.mark.parametrize("n", [60, 300])
     def test_a_vague_usual_rate_earns_a_wider_range(self, n):
         vague, known = (suggest_range(sweep(n), optimizer=name) for name in ("SGD", "Adam"))
-        assert 1.2 < known.decades < vague.decades - 0.3
+        assert 1.2 < known.decades < vague.decades - 0.1
 
     def test_longer_training_and_smaller_batches_lower_the_range(self):
         curve = sweep()
@@ -365,7 +365,7 @@ class TestEvidence:
     def test_disagreement_widens_and_is_said(self):
         found = suggest_range(sweep(fall=-6, explode=-3), optimizer="SGD")
         assert found.evidence.reach == 1.0
-        assert found.evidence.width == pytest.approx(2.6)
+        assert found.evidence.width == pytest.approx(2.4)
         assert "1 more since curve and usual rate disagree" in str(found.evidence)
 
     def test_short_noise_leaves_only_what_is_usual(self):
