@@ -208,18 +208,21 @@ def measure_truth(lab: quality.Lab, quick: bool) -> dict[str, Any]:
     def train(place: float, seed: int) -> None:
         rates = np.full(TRIAL, 10.0**place)
         losses = lab.train(starts[seed], seed, rates[:EARLY])
-        early.setdefault(place, []).append(lab.validate() if np.isfinite(losses).all() else None)
-        if np.isfinite(losses).all():
+        loss = lab.validate() if np.isfinite(losses).all() else None
+        early.setdefault(place, []).append(loss)
+        # What is still at chance by then, or diverges, will not be good at the end.
+        if loss is not None and loss < 0.98 * chance:
             losses = lab.train(starts[seed], seed, rates[EARLY:], after=EARLY)
-        final.setdefault(place, []).append(lab.validate() if np.isfinite(losses).all() else None)
+            loss = lab.validate() if np.isfinite(losses).all() else None
+        final.setdefault(place, []).append(loss)
 
-    def score(place: float) -> float:
+    def score(place: float, *when: dict[float, list[float | None]]) -> float:
         """0 for the best first seed, 1 for chance; the better one of early and final."""
         scores = []
-        for losses in (early, final):
+        for losses in when or (early, final):
             first = {p: chance if row[0] is None else min(row[0], chance) for p, row in losses.items()}
             best = min(first.values())
-            if place in first and best < chance:
+            if best < chance:
                 scores.append((first[place] - best) / (chance - best))
         return min(scores, default=1.0)
 
@@ -233,7 +236,7 @@ def measure_truth(lab: quality.Lab, quick: bool) -> dict[str, Any]:
             high = min(p for p in final if p > low)
             for place in [p for p in places if low < p < high] if min(score(low), score(high)) < 0.25 else []:
                 train(place, 0)
-        for place in [p for p in final if score(p) < 0.1]:
+        for place in [p for p in final if score(p, final) < 0.1]:
             train(place, 1)
     rows = sorted(final)
     return {
@@ -286,8 +289,9 @@ class Measured(NamedTuple):
     data: str
     setting: Setting
     sweeps: dict[int, list[float]]  # centres by length, one for each seed
-    final: quality.Truth
+    truth: quality.Truth  # the better one of early and late: KerasTuner takes a trial's best epoch
     early: quality.Truth
+    late: quality.Truth
 
 
 HALF = 0.75  # decades from a range's centre to its ends
@@ -318,10 +322,11 @@ def read(result: dict[str, Any], setting: Setting) -> dict[int, list[float]]:
     return centres
 
 
-def worth(truth: dict[str, Any], when: str) -> quality.Truth:
-    """The truth early or at the end; rates far from the good ones were trained from one seed only."""
-    means = [[np.mean([np.inf if v is None else v for v in row])] for row in truth[when]]
-    return quality.Truth({**truth, "val_loss": means})
+def worth(truth: dict[str, Any], *when: str) -> quality.Truth:
+    """The truth at these times; rates far from the good ones were trained from one seed only."""
+    rows = zip(*(truth[w] for w in when), strict=True)
+    losses = [[[np.inf if v is None else v for v in seeds] for seeds in row] for row in rows]
+    return quality.Truth({**truth, "val_loss": [[np.mean(np.min(row, axis=0))] for row in losses]})
 
 
 def own_centre(truth: quality.Truth) -> float:
@@ -348,8 +353,8 @@ def load(folder: pathlib.Path, names: list[str]) -> tuple[list[Measured], Sweeps
         if label.startswith("sweep"):
             sweeps[name, setting] = read(result, setting)
         else:
-            final, early = (worth(result["truth"], when) for when in ("final", "early"))
-            measured.append(Measured(name, setting, read(result, setting), final, early))
+            truths = [worth(result["truth"], *when) for when in (("early", "final"), ("early",), ("final",))]
+            measured.append(Measured(name, setting, read(result, setting), *truths))
     return measured, sweeps
 
 
@@ -423,18 +428,18 @@ STRATEGIES = [
 # --- Scoring --------------------------------------------------------------------------------------
 
 
-def rate(strategy: Strategy, measured: list[Measured], sweeps: Sweeps) -> np.ndarray:
+def rate(centres: Reader, measured: list[Measured], sweeps: Sweeps) -> np.ndarray:
     """For each setting: own centre inside, P(a draw is good), offset; averaged over the sweep's seeds."""
     rows = []
     for m in measured:
         seeds = []
-        own = own_centre(m.final)
-        for centre in strategy.centres(m, sweeps):
+        own = own_centre(m.truth)
+        for centre in centres(m, sweeps):
             if np.isnan(centre):
-                seeds.append((0.0, m.final.draws(*quality.FULL)[0], 0.0))
+                seeds.append((0.0, m.truth.draws(*quality.FULL)[0], 0.0))
             else:
                 low, high = max(centre - HALF, quality.FULL[0]), min(centre + HALF, quality.FULL[1])
-                seeds.append((float(abs(centre - own) <= HALF), m.final.draws(low, high)[0], centre - own))
+                seeds.append((float(abs(centre - own) <= HALF), m.truth.draws(low, high)[0], centre - own))
         rows.append(np.mean(seeds, axis=0))
     return np.array(rows)
 
@@ -442,8 +447,8 @@ def rate(strategy: Strategy, measured: list[Measured], sweeps: Sweeps) -> np.nda
 def score_ranges(measured: list[Measured], sweeps: Sweeps) -> None:
     rng = np.random.default_rng(0)
     draws = rng.integers(0, len(measured), (2000, len(measured)))
-    full = np.mean([m.final.draws(*quality.FULL)[0] for m in measured])
-    rated = {s.name: rate(s, measured, sweeps) for s in STRATEGIES}
+    full = np.mean([m.truth.draws(*quality.FULL)[0] for m in measured])
+    rated = {s.name: rate(s.centres, measured, sweeps) for s in STRATEGIES}
     best = rated["each setting"][:, 1]
     print(f"## Ranges: {len(measured)} settings, {2 * HALF:g} decades wide, 95% intervals\n")
     head = (
@@ -479,8 +484,11 @@ def print_row(*cells: Any) -> None:
 # --- What moves a centre --------------------------------------------------------------------------
 
 
-def effects(measured: list[Measured], values: np.ndarray) -> np.ndarray:
-    """Least squares: what each optimizer's tenfold batch and the other hyperparameters do to a value."""
+def effects(measured: list[Measured], values: np.ndarray) -> list[tuple[float, float]]:
+    """What each optimizer's tenfold batch and the other hyperparameters do to a value: least squares.
+
+    Returns the effects with their standard errors.
+    """
     rows = []
     for m in measured:
         s = m.setting
@@ -489,57 +497,66 @@ def effects(measured: list[Measured], values: np.ndarray) -> np.ndarray:
         batch = [np.log10(s.batch / 64) * x for x in mine]
         others = [np.log2(s.width), s.depth, s.batch_norm, 2 * s.dropout, np.log10(s.l2)]
         rows.append([*batch, *others, *constant])
-    return np.linalg.lstsq(np.array(rows, float), values, rcond=None)[0][: len(OPTIMIZERS) + 5]
+    table = np.array(rows, float)
+    inverse = np.linalg.pinv(table.T @ table)
+    slopes = inverse @ table.T @ values
+    spread = np.sum((values - table @ slopes) ** 2) / max(1, len(table) - np.linalg.matrix_rank(table))
+    errors = np.sqrt(np.diag(inverse) * spread)
+    return list(zip(slopes, errors, strict=True))[: len(OPTIMIZERS) + 5]
 
 
-def score_effects(measured: list[Measured], sweeps: Sweeps) -> None:
-    rng = np.random.default_rng(0)
-    final, early = (
-        np.array([own_centre(t) for t in ts])
-        for ts in zip(*((m.final, m.early) for m in measured), strict=True)
+def score_effects(measured: list[Measured]) -> None:
+    best, early, late = (
+        np.array([own_centre(getattr(m, when)) for m in measured]) for when in ("truth", "early", "late")
     )
-    values = {"own centre": final, f"own centre, {EARLY} batches": early}
+    values = {"own centre": best, f"own centre after {EARLY}": early, f"own centre after {TRIAL}": late}
     for length in SWEEP_LENGTHS:
         values[f"its own sweep of {length}"] = np.array([np.nanmean(m.sweeps[length]) for m in measured])
-    for s in STRATEGIES:
-        if s.name in ("each optimizer", "each optimizer, batch shift"):
-            values[f"own centre - sweep for {s.name}"] = -rate(s, measured, sweeps)[:, 2]
     print("\n## Decades that a centre moves, and their standard error\n")
-    print_row(
-        "",
-        *(f"{o}, batch x 10" for o in OPTIMIZERS),
-        "width x 2",
-        "depth + 1",
-        "norm",
-        "dropout 0.5",
-        "L2 x 10",
-    )
+    tenfold = [f"{o}, batch x 10" for o in OPTIMIZERS]
+    print_row("", *tenfold, "width x 2", "depth + 1", "norm", "dropout 0.5", "L2 x 10")
     print_row(*["---"] * 10)
     for what, value in values.items():
-        again = [
-            effects([measured[i] for i in pick], value[pick])
-            for pick in rng.integers(0, len(measured), (200, len(measured)))
-        ]
-        print_row(
-            what,
-            *(
-                f"{e:+.2f} ({d:.2f})"
-                for e, d in zip(effects(measured, value), np.std(again, axis=0), strict=True)
-            ),
-        )
-    print(f"\n## Decades that the own centre falls for ten times the batches, from {EARLY} and {TRIAL}\n")
+        print_row(what, *(f"{effect:+.2f} ({error:.2f})" for effect, error in effects(measured, value)))
+    print(f"\n## Decades that the own centre falls for ten times the batches, from {EARLY} to {TRIAL}\n")
     print_row(*OPTIMIZERS)
     print_row(*["---"] * 4)
-    fall = (early - final) / np.log10(TRIAL / EARLY)
-    print_row(
-        *(
-            f"{np.mean(f):+.2f} ({np.std(f) / np.sqrt(len(f)):.2f})"
-            for f in (
-                [v for v, m in zip(fall, measured, strict=True) if m.setting.optimizer == o]
-                for o in OPTIMIZERS
-            )
-        )
-    )
+    fall = (early - best) / np.log10(TRIAL / EARLY)
+    mine = [fall[[m.setting.optimizer == o for m in measured]] for o in OPTIMIZERS]
+    print_row(*(f"{np.mean(f):.2f} ({np.std(f) / np.sqrt(len(f)):.2f})" for f in mine))
+
+
+def shifted(centres: Reader, by: float) -> Reader:
+    return lambda m, sweeps: [c + by for c in centres(m, sweeps)]
+
+
+def score_powers(measured: list[Measured], sweeps: Sweeps) -> None:
+    """What each power of the batch size is worth: after as many batches, and after as many epochs."""
+    from lrtuner.lr_range import FALL_BY_STEPS
+
+    # Four times the batches at a quarter of the batch size: in both halves the sweep knows the length of a
+    # training at batch 64.
+    shorter = FALL_BY_STEPS * np.log10(TRIAL / EARLY)
+    epochs = [
+        (m if m.setting.batch == 64 else m._replace(truth=m.early), 0.0)
+        for m in measured
+        if m.setting.batch >= 64
+    ]
+    epochs += [
+        (m if m.setting.batch == 16 else m._replace(truth=m.early), shorter)
+        for m in measured
+        if m.setting.batch <= 64
+    ]
+    print("\n## A sweep for each optimizer at batch 64, shifted by a power of the batch size\n")
+    print_row("trained for", "power", "own centre inside", "P(a draw is good)", *OPTIMIZERS)
+    print_row(*["---"] * 8)
+    for regime, some in (("as many batches", [(m, 0.0) for m in measured]), ("as many epochs", epochs)):
+        for power in (0.0, 0.25, 0.5, 0.75, 1.0):
+            from_sweep = swept(300, per_optimizer, power)
+            rated = np.array([rate(shifted(from_sweep, by), [m], sweeps)[0] for m, by in some])
+            mine = [rated[[m.setting.optimizer == o for m, _ in some], 1].mean() for o in OPTIMIZERS]
+            inside, good = rated[:, :2].mean(0)
+            print_row(regime, power, f"{inside:.0%}", f"{good:.3f}", *(f"{p:.3f}" for p in mine))
 
 
 # --- Searches, computed from the measured settings ----------------------------------------------------
@@ -560,8 +577,8 @@ def search(
     A trial is a random one of the measured settings, at a rate drawn from the setting's range, or from the
     whole space; its loss is interpolated between the measured rates.
     """
-    means = [np.array(m.final.measured["val_loss"])[:, 0] for m in measured]
-    chance = max(m.final.measured["chance"] for m in measured)
+    means = [np.array(m.truth.measured["val_loss"])[:, 0] for m in measured]
+    chance = max(m.truth.measured["chance"] for m in measured)
     best = min(mean.min() for mean in means)
     scores = [(np.minimum(mean, chance) - best) / (chance - best) for mean in means]
     told = [centres(m, sweeps) if centres else [np.nan] for m in measured]
@@ -571,7 +588,7 @@ def search(
         for m, score, centre in zip(measured, scores, (c[seed % len(c)] for c in told), strict=True):
             low, high = quality.FULL if np.isnan(centre) else (centre - HALF, centre + HALF)
             rates = np.linspace(max(low, quality.FULL[0]), min(high, quality.FULL[1]), 201)
-            losses.append(np.interp(rates, m.final.x, score))
+            losses.append(np.interp(rates, m.truth.x, score))
         curves.append(best_of(np.concatenate(losses), trials))
     return np.mean(curves, axis=0)
 
@@ -747,7 +764,8 @@ def main() -> None:
         measured, sweeps = load(data, names)
         score_ranges(measured, sweeps)
         if not a.quick:
-            score_effects(measured, sweeps)
+            score_effects(measured)
+            score_powers(measured, sweeps)
         score_searches(measured, sweeps)
 
 
