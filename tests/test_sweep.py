@@ -182,6 +182,22 @@ def test_default_budget_is_an_epoch_within_limits(epoch, steps):
     assert default_steps(epoch) == steps
 
 
+@pytest.mark.parametrize(
+    ("epoch", "epochs", "sweeps", "steps"),
+    [
+        (500, 4, 1, 300),
+        (500, 2, 4, 250),
+        (500, 2, 50, 100),
+        (50, 10, 3, 100),
+        (None, 2, 3, 200),
+        (400, None, 2, 200),
+    ],
+)
+def test_several_sweeps_share_one_training(epoch, epochs, sweeps, steps):
+    assert default_steps(epoch, epochs=epochs, sweeps=sweeps) == steps
+    assert steps == 100 or steps * sweeps <= (epoch or 300) * (epochs or 1)
+
+
 def test_small_data_is_cycled_and_callback_keeps_to_its_fit():
     assert len(sweep(linear(), steps=None, max_lr=1e-3)) == 100
     finder = lrtuner.LRFinder(1e-4, 1e-3)

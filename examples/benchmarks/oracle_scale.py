@@ -1,10 +1,10 @@
 """What LRRangeOracle adds to each call of the oracle that it wraps, at 10,000 trials and 64 workers.
 
 No model is trained. A wrapped and a bare random-search oracle are driven through the same search by 64
-simulated
-workers: each asks for a trial, reports a metric and ends the trial. Both take the same steps in turns, so
-that whatever else the machine does slows both down alike. KerasTuner's own work grows with the number of
-trials, since it writes its whole state at each step; what is added must not.
+simulated workers: each asks for a trial, reports a metric and ends the trial. The wrapped one has a range for
+each of three optimizers and for each batch size, and moves every trial into its own. Both take the same steps
+in turns, so that whatever else the machine does slows both down alike. KerasTuner's own work grows with the
+number of trials, since it writes its whole state at each step; what is added must not.
 
     python examples/benchmarks/oracle_scale.py --trials 10000 --workers 64
 """
@@ -12,6 +12,8 @@ trials, since it writes its whole state at each step; what is added must not.
 import argparse
 import contextlib
 import io
+import json
+import os
 import tempfile
 import time
 
@@ -19,14 +21,17 @@ import keras_tuner as kt
 import numpy as np
 
 import lrtuner
-from lrtuner.oracle import SETTINGS_KEY
+from lrtuner.oracle import REPORT_KEY, SETTINGS_KEY
+from lrtuner.settings import SettingSpace
+from lrtuner.sweep import SweepReport
 
 
 def bare_oracle(directory, name, trials):
     hyperparameters = kt.HyperParameters()
     hyperparameters.Float("learning_rate", 1e-6, 10.0, sampling="log")
     hyperparameters.Int("units", 8, 512)
-    hyperparameters.Float("dropout", 0.0, 0.5)
+    hyperparameters.Choice("optimizer", ["SGD", "Adam", "RMSprop"])
+    hyperparameters.Choice("batch_size", [16, 64, 256])
     oracle = kt.oracles.RandomSearchOracle(
         "val_loss", max_trials=trials, seed=1, hyperparameters=hyperparameters
     )
@@ -41,14 +46,26 @@ def wrapped_oracle(directory, name, trials):
     return oracle
 
 
-def finish_sweep(oracle, workers):
-    """Let every worker ask, and the first return a sweep that found no range."""
-    sweep = oracle.create_trial(workers[0])
-    assert SETTINGS_KEY in sweep.hyperparameters.values
-    for worker in workers[1:]:
-        assert oracle.create_trial(worker).status == "IDLE"
-    sweep.status, sweep.message = "FAILED", "nothing was trained"
-    oracle.end_trial(sweep)
+def finish_sweeps(oracle, workers):
+    """Let every worker ask, and the first end the sweeps, one of each optimizer."""
+    settings = SettingSpace(("optimizer",), batch_size="batch_size").to_config()
+    first = True
+    while SETTINGS_KEY in (sweep := oracle.create_trial(workers[0])).hyperparameters.values:
+        for worker in workers[1:] if first else ():
+            assert oracle.create_trial(worker).status == "IDLE"
+        first = False
+        optimizer = sweep.hyperparameters.values["optimizer"]
+        # A descent that ends, and a blow-up, at the rates that are usual for the optimizer.
+        rates = np.geomspace(1e-7, 10.0, 100)
+        scaled = rates / (1.0 if optimizer == "SGD" else 0.1)
+        losses = 2.0 - 1.5 / (1.0 + (3e-3 / scaled) ** 2) + np.minimum(scaled / 0.5, 20.0) ** 4
+        report = SweepReport(lrtuner.LRCurve(rates, losses), optimizer, 64, 100, 10).to_config()
+        report = {**report, "relation": None, "settings": settings}
+        sweep.hyperparameters.values[REPORT_KEY] = json.dumps(report)
+        sweep.status = "COMPLETED"
+        oracle.end_trial(sweep)
+    assert [one.lr_range is not None for one in oracle.sweeps] == [True] * 3
+    return sweep
 
 
 class Search:
@@ -86,12 +103,17 @@ def main():
     parser.add_argument("--workers", type=int, default=64)
     options = parser.parse_args()
     workers = [f"worker{number}" for number in range(options.workers)]
+    # As on a chief, which has all sweeps run before the first trial.
+    os.environ.update(KERASTUNER_ORACLE_IP="127.0.0.1", KERASTUNER_TUNER_ID="chief")
 
     with tempfile.TemporaryDirectory() as directory:
         with contextlib.redirect_stderr(io.StringIO()):
             wrapped = wrapped_oracle(directory, "wrapped", options.trials)
-            finish_sweep(wrapped, workers)
+            begun = finish_sweeps(wrapped, workers)
         searches = [Search(bare_oracle(directory, "bare", options.trials), workers), Search(wrapped, workers)]
+        # Both begin with one trial under way.
+        searches[0].running[workers[0]] = searches[0].oracle.create_trial(workers[0])
+        searches[1].running[workers[0]] = begun
         for number in range(options.trials + options.workers):
             # Whoever goes first alternates.
             for search in searches[:: 1 if number % 2 else -1]:
