@@ -702,14 +702,15 @@ def sweep_in_training(
 
 
 def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
-    """Returns the batch size that a training function passes to `model.fit`, without training.
+    """Returns the batch size that a training function passes to `model.fit` for so many epochs, untrained.
 
     Args:
         model: A compiled Keras model.
         train: Called without arguments; is expected to call `model.fit`.
 
     Returns:
-        Rows in a batch, or `None` where the data brings its own batches, or `model.fit` is not called.
+        Rows in a batch, or `None` where the data brings its own batches, `model.fit` is not called, or trains
+        on as many batches whatever their size (`steps_per_epoch`).
     """
     bind = _binding(model)
     training: dict[str, Any] = {}
@@ -719,7 +720,9 @@ def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
         raise _SweepFinished
 
     _run_until_fit(model, train, fit)
-    return _batch_size(training) if training.get("x") is not None else None
+    if training.get("x") is None or training.get("steps_per_epoch") is not None:
+        return None
+    return _batch_size(training)
 
 
 def _run_until_fit(model: Any, train: Callable[[], Any], fit: Callable[..., None]) -> None:

@@ -788,6 +788,11 @@ class TestSettings:
         assert search_of.oracle.lr_range is not None
         assert search_of.oracle._setting_space.batch_size is None
 
+    def test_as_many_batches_whatever_their_size(self, tmp_path):
+        search_of = tuner(tmp_path, ChoosesBatchSize(), oracle=random_search(1), sweep={"sweep_per": []})
+        search(search_of, steps_per_epoch=4)
+        assert search_of.oracle._setting_space.batch_size is None
+
     def test_rates_of_several_optimizers(self, tmp_path, capsys):
         def build(hp):
             encoder, head = (
