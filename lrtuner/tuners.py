@@ -273,7 +273,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
     ) -> str | None:
         """Returns the hyperparameter that is the batch size of `fit` and moves no rate by itself, or None.
 
-        Larger batches mean fewer of them in as many epochs, so the rate has to grow. Measured on 108 settings:
+        Larger batches mean fewer of them in as many epochs, so the rate must grow. Measured on 108 settings:
         a range that grows with the square root of the batch size holds the good rates more often where the
         epochs are the same, and less often where the number of batches is.
         """
