@@ -722,13 +722,13 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._due = hyperparameters
 
     def _sweep_hyperparameters(self) -> tuple[kt.HyperParameters, str | None]:
-        """Returns the values to sweep at and the learning rate's name, or None where `fit` may declare it."""
+        """Returns the values to sweep at and the learning rate's name, None where `fit` is to declare any."""
         space = self.oracle.hyperparameters.space
         try:
             name = find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
         except LearningRateNotFoundError:
             # Unless the hypermodel declares it while it trains, whoever runs the sweep will say so.
-            name = None
+            name = self.learning_rate
         # Under conditions, those that make the model use the learning rate.
         conditions = {
             condition.name: condition.values[0]
