@@ -834,7 +834,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """
         if self._decided:
             return
-        warnings.warn(f"No learning-rate sweep: {reason}.", stacklevel=2)
+        warnings.warn(f"No learning-rate sweep: {reason.rstrip('.')}.", stacklevel=2)
         self._decided = self._unsaved = True
 
     def _conclude(self, sweep: Sweep, reason: str | None) -> None:
