@@ -800,6 +800,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 return f"the sweep's report can't be read: {type(error).__name__}: {error}"
             sweep.curve = read.curve
+            if read.fault is not None:
+                return read.fault
             sweep.lr_range = suggest_range(
                 read.curve,
                 rule=self.rule,
