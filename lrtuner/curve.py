@@ -95,7 +95,7 @@ class LRCurve:
         """Smooth the losses over the logarithm of the rate, for pictures.
 
         A local-linear fit with Gaussian weights, so that the curve does not lag behind the losses as a moving
-        average does.
+        average does, to medians of 5, so that single outliers do not bend it.
 
         Returns:
             Smoothed losses, shape `(n,)`, in the losses' units; NaN from the first batch on at which the
@@ -104,10 +104,13 @@ class LRCurve:
         smooth = np.full(len(self), np.nan)
         detector = BlowUpDetector()
         end = next((index for index, loss in enumerate(self.losses) if detector.update(loss)), len(self))
-        x = np.log10(self.learning_rates[:end])
-        # A few losses of a blow-up come before it is certain; at full height they would bend the curve.
-        capped = np.fmin(self.losses[:end], detector.limit)
-        smooth[:end] = local_linear(x, capped, smoothing_bandwidth(x))
+        # A few losses of a blow-up come before it is certain.  A fit to them would bend the curve well before
+        # them, so there it follows the losses themselves.
+        last = range(max(end - BlowUpDetector.WINDOW, 0), end)
+        rise = next((index for index in last if self.losses[index] > detector.limit), end)
+        x = np.log10(self.learning_rates[:rise])
+        smooth[:rise] = local_linear(x, running_medians(self.losses[:rise]), smoothing_bandwidth(x))
+        smooth[rise:end] = self.losses[rise:end]
         return smooth
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Any:
@@ -205,6 +208,11 @@ def smoothing_bandwidth(x: FloatArray) -> float:
     """Return the bandwidth for `local_linear`, in decades, for the ascending log10 rates `x`."""
     step = float(x[-1] - x[0]) / (len(x) - 1) if len(x) > 1 else 0.0
     return max(SMOOTHING_DECADES, SMOOTHING_STEPS * step)
+
+
+def running_medians(losses: FloatArray) -> FloatArray:
+    """Return the median of each loss and its two neighbours on either side, which ignores two outliers."""
+    return np.array([np.median(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))], dtype=np.float64)
 
 
 def local_linear(x: npt.ArrayLike, y: npt.ArrayLike, bandwidth: float) -> FloatArray:

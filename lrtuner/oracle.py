@@ -183,6 +183,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     # When who was heard of last, until told that there is no more to do; and who was told.
     _heard: dict[str, float]
     _told: set[str]
+    # The sweeps whose training code has reported metrics by itself.
+    _reported: set[str]
     # The error that has ended a distributed search, and when.
     _fatal: str | None
     _fatal_since: float
@@ -258,6 +260,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._held = None
         self._heard = {}
         self._told = set()
+        self._reported = set()
         self._fatal = None
         self._fatal_since = math.inf
         # The wrapped oracle saves itself from inside of its own calls. Those come here, where a crash leaves
@@ -448,6 +451,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Any:
         """Records a trial's metrics; a sweep has none."""
         if is_own_trial(trial_id):
+            self._reported.add(trial_id)
             return self.get_trial(trial_id)
         return self.oracle.update_trial(trial_id, metrics, step=step)
 
@@ -462,12 +466,15 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             self._guarded(self._end_sweep, trial)
 
     def get_trial(self, trial_id: str) -> Any:
-        """Returns the trial of that id; a sweep's has no metrics."""
+        """Returns the trial of that id; a sweep's has no values of metrics."""
         if not is_own_trial(trial_id):
             return self.oracle.get_trial(trial_id)
         if trial_id.startswith(NEWS_PREFIX):
             self._hear(trial_id.removeprefix(NEWS_PREFIX))
         trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id=trial_id, status="RUNNING")
+        if trial_id in self._reported:
+            # KerasTuner asks so whether a `run_trial` of the user's own needs to return anything.
+            trial.metrics.register(self.objective.name, self.objective.direction)
         if self._fatal is not None:
             trial.status = "STOPPED"
             trial.hyperparameters.values[FATAL_KEY] = self._fatal
@@ -841,8 +848,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             name = self._learning_rate_names()[0]
         except LearningRateNotFoundError:
             # Unless the hypermodel declares it while it trains, whoever runs the sweep will say so.
-            if isinstance(self.learning_rate, list):
-                name = self.learning_rate[0]
+            name = self.learning_rate[0] if isinstance(self.learning_rate, list) else self._given_name
         except NothingToNarrowError as error:
             self.skip_sweeps(str(error))
             return
@@ -962,6 +968,8 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 return f"the sweep's report can't be read: {type(error).__name__}: {error}"
             sweep.curve = read.curve
             sweep.batch_size = read.batch_size
+            if read.fault is not None:
+                return read.fault
             sweep.lr_range = suggest_range(
                 read.curve,
                 rule=self.rule,
@@ -996,7 +1004,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """
         if self._decided:
             return
-        warnings.warn(f"No learning-rate sweep: {reason}.", stacklevel=2)
+        warnings.warn(f"No learning-rate sweep: {reason.rstrip('.')}.", stacklevel=2)
         self._decided = self._unsaved = True
 
     def _conclude(self, job: Job, sweep: Sweep, reason: str | None) -> None:

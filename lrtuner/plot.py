@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import pathlib
+import re
 import textwrap
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lrtuner.curve import FloatArray, LRCurve
+from lrtuner.curve import FloatArray, LRCurve, running_medians
 from lrtuner.lr_range import LRRange
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ _TRIAL_COLOUR = "#222222"
 _BAR = 0.035
 _NOTE = 0.05
 _MOST = 0.35
-# Characters in a line of notes or of the legend, and those that a line's swatch takes there.
+# Characters in a line of notes or of the legend, those that a line's swatch takes there, and lines in a note.
 _LINE = 78
 _SWATCH = 6
+_LINES = round(_MOST / _NOTE)
+# Terminal colours, and control characters that no font has.
+_UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]")
 # Empty room above and below what is drawn.
 _ROOM = 0.05
 # A smoothed curve that goes beyond the picture by this share of its height has left it for good: what a fit
@@ -342,12 +346,12 @@ def _loss_limits(losses: FloatArray) -> Bounds | None:
     finite = losses[np.isfinite(losses)]
     if len(finite) == 0:
         return None
-    # The median of 5 ignores two outliers in a row.
-    medians = [float(np.median(finite[max(0, i - 2) : i + 3])) for i in range(len(finite))]
     # A loss that only ever rises has its minimum at the start: the first quarter shows its level.
-    until = max(int(np.argmin(medians)) + 1, len(finite) // 4, 5)
-    low = float(finite[:until].min())
-    high = float(np.percentile(finite[:until], 98))
+    until = max(int(np.argmin(running_medians(finite))) + 1, len(finite) // 4, 5)
+    # The lowest median is that of two batches more.
+    low = float(finite[: until + 2].min())
+    # Spikes may be one loss in ten before the level is lost.
+    high = float(np.percentile(finite[:until], 90))
     if finite.max() > high:
         high += 0.5 * (high - low)
     if not high > low:
@@ -358,17 +362,22 @@ def _loss_limits(losses: FloatArray) -> Bounds | None:
 
 def _set_height(axes: Axes, low: float, high: float, bottom: float, top: float) -> None:
     """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import AutoLocator, FuncFormatter
+
+    # None where notes and bars are: a cross-entropy has no values below 0.
+    room = 0.02 * (high - low)
+
+    class Inside(AutoLocator):
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            ticks = np.asarray(super().tick_values(vmin, vmax))
+            return ticks[(ticks >= low - room) & (ticks <= high + room)]
 
     height = (high - low) / (1.0 - bottom - top)
     if math.isfinite(height):
         axes.set_ylim(low - bottom * height, high + top * height)
+    axes.yaxis.set_major_locator(Inside())
     # Plain numbers: matplotlib's common factor ("1e6") would stand where the legend is.
-    # None where notes and bars are: a cross-entropy has no values below 0.
-    room = 0.02 * (high - low)
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:.6g}" if low - room <= value <= high + room else "")
-    )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 
 def _draw_curve(axes: Axes, one: _Series, low: float, high: float, *, alone: bool) -> Sequence[Artist]:
@@ -494,8 +503,10 @@ def _notes(series: list[_Series]) -> list[str]:
                 lines += textwrap.wrap(str(one.lr_range.evidence), _LINE)
             continue
         sweep = f"{one.name}: " if len(series) > 1 else ""
-        reason = f": {one.reason}" if one.reason else ""
-        lines += textwrap.wrap(f"{sweep}{'no range' if drawn else 'no curve'}{reason}", _LINE)
+        # Keras' errors hold terminal colours, and pages of text.
+        reason = f": {_UNPRINTABLE.sub('', one.reason)}" if one.reason else ""
+        lacking = f"{sweep}{'no range' if drawn else 'no curve'}{reason}"
+        lines += textwrap.wrap(lacking, _LINE, max_lines=_LINES, placeholder=" ...")
     return lines
 
 

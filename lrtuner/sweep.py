@@ -67,6 +67,7 @@ class SweepReport:
         batch_size: Rows in a batch, or `None` where the data brings its own batches.
         batches_per_epoch: Batches in an epoch, or `None` where nobody knows.
         epochs: Epochs that the training was to have, or `None`.
+        fault: What in the data has spoilt the curve, in words, or `None`.
     """
 
     curve: LRCurve
@@ -74,6 +75,7 @@ class SweepReport:
     batch_size: int | None
     batches_per_epoch: int | None
     epochs: int | None
+    fault: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         """Returns the report as a dict for JSON."""
@@ -161,8 +163,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 
     Raises:
         ValueError: At construction, where the bounds or the number of steps make no sense; at the fit's
-            start, where it runs fewer batches than the sweep needs, the model is not built, or its optimizer
-            has no single learning rate.
+            start, where it runs fewer batches than the sweep needs or none at all, the model is not built, or
+            its optimizer has no single learning rate.
     """
 
     def __init__(
@@ -218,6 +220,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
 
     def _number_of_steps(self) -> int:
         per_epoch = self.params.get("steps")
+        if per_epoch == 0:
+            raise UnusableModelError("The training data is empty: it has no batch.")
         if per_epoch == 1:
             warnings.warn(
                 "The data is one batch, which the sweep repeats: its curve shows how well that batch is "
@@ -698,6 +702,7 @@ def sweep_in_training(
         batch_size=_batch_size(training),
         batches_per_epoch=finder.params.get("steps"),
         epochs=_epochs(training),
+        fault=_fault_in_data(finder.curve.losses, training),
     )
 
 
@@ -771,6 +776,30 @@ def _epochs(training: dict[str, Any]) -> int | None:
     """Returns the epochs of what `model.fit` was called with."""
     epochs = training.get("epochs", 1) - training.get("initial_epoch", 0)
     return epochs if epochs > 0 else None
+
+
+def _fault_in_data(losses: FloatArray, training: dict[str, Any]) -> str | None:
+    """Returns in words where the data has made the loss NaN, which reads like a blow-up."""
+    if len(losses) == 0 or np.isfinite(losses[-1]):
+        return None
+    detector = BlowUpDetector()
+    for loss in losses[:-1]:
+        detector.update(loss)
+    if len(losses) > 1 and losses[-2] > detector.limit:
+        # It was diverging already: the data may be masked by the user's own loss.
+        return None
+    for name in ("x", "y", "sample_weight"):
+        for array in keras.tree.flatten(training.get(name)):
+            if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+                continue
+            bad: Any = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+            if bad.any():
+                return (
+                    f"The loss was {losses[-1]} at batch {len(losses)}, and {name} holds NaN or infinite "
+                    f"values in {bad.sum()} of its {len(bad)} rows, first in row {bad.argmax()}: remove or "
+                    "fill them, since they make NaN of any model"
+                )
+    return None
 
 
 def _noting_its_end(batches: Iterator[Any], finder: LRFinder) -> Iterator[Any]:
@@ -867,7 +896,7 @@ def find_lr(
             "{0: 1.0, 1: 5.0}, say."
         )
     _check_trainable(model, x)
-    return sweep_in_training(
+    report = sweep_in_training(
         model,
         lambda: model.fit(
             x,
@@ -883,7 +912,10 @@ def find_lr(
         max_lr=max_lr,
         steps=steps,
         restore=True,
-    ).curve
+    )
+    if report.fault is not None:
+        warnings.warn(f"{report.fault}.", stacklevel=2)
+    return report.curve
 
 
 @contextlib.contextmanager

@@ -160,8 +160,18 @@ def test_smoothed_reduces_noise_and_ends_at_the_blow_up():
     assert 180 <= end <= 184
     assert np.isnan(smooth[end:]).all()
     assert np.abs(smooth[:150] - truth[:150]).max() < 0.2
-    # The losses of the blow-up do not bend the curve before it.
-    assert smooth[:end].min() > 0.5
+    # The losses of the blow-up do not bend the curve before it, and lead it out of the picture.
+    assert np.abs(smooth[150:180] - truth[150:180]).max() < 0.2
+    assert (smooth[180:end] == 1e6).all()
+
+
+def test_smoothed_passes_over_single_outliers():
+    rates = geometric_ramp(1e-6, 10, 200)
+    losses = descent(noise=0)
+    spiked = losses.copy()
+    spiked[20:180:20] = 50
+    assert blow_up(spiked) is None
+    assert np.abs(LRCurve(rates, spiked).smoothed() - LRCurve(rates, losses).smoothed()).max() < 0.1
 
 
 def descent(n=200, noise=0.05, seed=0):
@@ -198,6 +208,19 @@ def test_divergence_from_a_loss_that_never_fell_is_seen():
     losses = np.random.default_rng(0).normal(0, 1e-3, 100)
     losses[60:] += np.geomspace(0.01, 100, 40)
     assert 60 < blow_up(losses) < 70
+
+
+@pytest.mark.parametrize(("descents", "is_blown_up"), [(2.5, False), (3.5, True)])
+def test_a_rise_of_three_descents_above_the_start_is_a_blow_up(descents, is_blown_up):
+    losses = np.concatenate([np.full(20, 2.0), np.linspace(2.0, 1.0, 60), np.full(20, 2.0 + descents)])
+    assert (blow_up(losses) is not None) is is_blown_up
+
+
+@pytest.mark.parametrize(("noises", "is_blown_up"), [(5, False), (16, True)])
+def test_without_a_descent_a_rise_of_ten_times_the_noise_is_a_blow_up(noises, is_blown_up):
+    losses = np.random.default_rng(0).normal(0, 1, 100)
+    losses[60:] += noises
+    assert (blow_up(losses) is not None) is is_blown_up
 
 
 @given(

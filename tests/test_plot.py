@@ -19,6 +19,9 @@ from lrtuner.plot import plot_curve, plot_sweeps, save_picture
 RATES = np.geomspace(1e-6, 10, 100)
 DESCENT = np.concatenate([np.full(40, 2.0), np.linspace(2.0, 0.5, 40), np.linspace(0.5, 0.6, 20)])
 RANGE = LRRange(1e-3, 3e-2)
+EVIDENCE = Evidence(
+    batches=100, density=14.0, noise=0.05, descent=1.5, descent_end=0.02, edge=0.9, usual=0.01
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +153,43 @@ def test_one_outlier_does_not_flatten_the_curve(ax):
 def test_a_rise_is_shown_above_the_start(ax):
     plot_curve(curve(np.concatenate([DESCENT[:80], np.linspace(0.5, 50, 20)])), ax=ax)
     assert 2.5 < ax.get_ylim()[1] < 5
+
+
+def test_spikes_do_not_flatten_the_curve(ax):
+    # Large inputs: the net dies at the highest rates, after spikes, with the lowest losses of all.
+    losses = np.concatenate([np.full(40, 170.0), np.linspace(170.0, 5.0, 40), np.full(20, 2.3)])
+    losses[[70, 76, 81, 85]] = [600.0, 1700.0, 400.0, 3000.0]
+    plot_curve(curve(losses), ax=ax)
+    assert 170 < ax.get_ylim()[1] < 300
+
+
+def test_the_lowest_loss_is_above_the_notes(ax):
+    losses = np.concatenate([np.full(70, 2.4), np.linspace(2.4, 1.6, 25), [1.27, 0.9, 2.2, 50, 80]])
+    plot_curve(curve(losses), LRRange(0.1, 1.0, EVIDENCE), ax=ax)
+    ax.figure.canvas.draw()
+    assert ax.texts[0].get_window_extent().transformed(ax.transData.inverted()).y1 < 0.9
+
+
+def test_ticks_stand_where_losses_are(ax):
+    plot_curve(curve(DESCENT * 100), LRRange(0.1, 1.0, EVIDENCE), ax=ax)
+    ax.figure.canvas.draw()
+    assert ax.get_ylim()[0] < 30
+    assert min(ax.get_yticks()) > 45
+    # Zoomed in, there are as many as ever.
+    ax.set_ylim(100, 110)
+    assert len(ax.get_yticks()) > 3
+
+
+def test_a_long_reason_with_terminal_colours_fits(ax):
+    reason = (
+        "ValueError: \x1b[1mInput 0 of layer 'dense'\x1b[0m\x07 is incompatible. "
+        + "Detected at node 5. " * 100
+    )
+    plot_sweeps([Sweep("adam", curve(), reason=reason)], ax=ax)
+    assert "ValueError: Input 0 of layer 'dense' is incompatible." in notes(ax)
+    # A warning about a missing glyph would be an error here.
+    ax.figure.canvas.draw()
+    assert ax.texts[0].get_window_extent().height < 0.4 * ax.get_window_extent().height
 
 
 @pytest.mark.parametrize("loss", [0.0, 2.3, -7.0, 1e6])
@@ -306,10 +346,7 @@ def test_import_and_saving_are_light(tmp_path):
 
 
 def test_evidence_is_marked_and_put_into_words(ax):
-    evidence = Evidence(
-        batches=100, density=14.0, noise=0.05, descent=1.5, descent_end=0.02, edge=0.9, usual=0.01
-    )
-    plot_sweeps([Sweep("one", curve(), LRRange(1e-3, 3e-2, evidence))], ax=ax)
+    plot_sweeps([Sweep("one", curve(), LRRange(1e-3, 3e-2, EVIDENCE))], ax=ax)
     assert line(ax, "descent nearly done, 0.02").get_xdata()[0] == 0.02
     assert line(ax, "loss rises, 0.9").get_xdata()[0] == 0.9
     assert "30 times the noise" in notes(ax)

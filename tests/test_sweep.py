@@ -155,7 +155,8 @@ def test_blow_up_ends_the_sweep_early():
 
 
 def test_nan_ends_the_sweep_at_once():
-    curve = sweep(linear(), x=np.full_like(X, np.nan))
+    with pytest.warns(UserWarning, match="x holds NaN or infinite values in 140 of its 140 rows"):
+        curve = sweep(linear(), x=np.full_like(X, np.nan))
     assert len(curve) == 1
     assert np.isnan(curve.losses[0])
     with pytest.raises(lrtuner.NoRangeError, match=r"(?i)nan"):
@@ -165,11 +166,25 @@ def test_nan_ends_the_sweep_at_once():
 def test_nan_that_a_relu_hides_is_found():
     x = np.copy(X)
     x[40] = np.nan
-    curve = sweep(classifier(), x, LABELS, steps=100)
+    with pytest.warns(UserWarning, match="at batch 2, .* in 1 of its 140 rows, first in row 40: remove"):
+        curve = sweep(classifier(), x, LABELS, steps=100)
     # The row is in the second batch.
     assert len(curve) == 2
     assert np.isnan(curve.losses[-1])
     assert np.isfinite(curve.losses[:-1]).all()
+
+
+def test_divergence_is_not_laid_to_data_that_a_loss_masks():
+    y = np.copy(Y)
+    y[3] = np.nan
+    model = linear()
+    model.compile(
+        "sgd", lambda y, y_pred: keras.ops.square(keras.ops.where(keras.ops.isnan(y), 0.0, y - y_pred))
+    )
+    # Each rate is 40,000 times the one before, too much for float32 before a blow-up is certain. A warning
+    # would be an error here.
+    curve = sweep(model, y=y, max_lr=1e36, steps=10)
+    assert not np.isfinite(curve.losses[-1])
 
 
 # --- The budget ---------------------------------------------------------------------------------------------
@@ -755,6 +770,11 @@ def test_something_that_is_no_model(thing):
         sweep(thing)
     with pytest.raises(TypeError, match="epochs"):
         sweep(linear(), epochs=3)
+
+
+def test_callback_says_that_there_is_no_data():
+    with pytest.raises(lrtuner.UnusableModelError, match="empty"):
+        linear().fit(X[:0], Y[:0], verbose=0, callbacks=[lrtuner.LRFinder()])
 
 
 def test_train_step_without_a_loss():

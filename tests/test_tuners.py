@@ -143,6 +143,18 @@ class TestDoors:
         own = OwnTuner(lrtuner.LRRangeOracle(random_search(), steps=60), build_model, directory=tmp_path)
         assert_narrowed(search(own))
 
+    @pytest.mark.filterwarnings("ignore:The use case of calling `self.oracle.update_trial:DeprecationWarning")
+    def test_own_run_trial_may_report_by_itself(self, tmp_path):
+        class OwnTuner(lrtuner.Tuner):
+            def run_trial(self, trial, x, y, **arguments):
+                model = self.hypermodel.build(trial.hyperparameters)
+                history = self.hypermodel.fit(trial.hyperparameters, model, x, y, **arguments)
+                self.oracle.update_trial(trial.trial_id, {"val_loss": min(history.history["val_loss"])})
+
+        own = OwnTuner(lrtuner.LRRangeOracle(random_search(), steps=60), build_model, directory=tmp_path)
+        assert_narrowed(search(own))
+        assert own.oracle.get_best_trials()[0].score is not None
+
     def test_own_run_trial_may_declare_the_rate(self, tmp_path):
         class OwnTuner(lrtuner.Tuner):
             def run_trial(self, trial, x, y, **_):
@@ -200,6 +212,11 @@ class TestDeclarations:
     def test_unknown_name(self, tmp_path):
         with pytest.raises(ValueError, match=r"no hyperparameter named 'rate'.*'units', 'learning_rate'"):
             tuner(tmp_path, sweep={"learning_rate": "rate"})
+        # A stock tuner's hypermodel says so before it trains anything.
+        oracle = lrtuner.LRRangeOracle(random_search(), learning_rate="rate")
+        stock = kt.Tuner(oracle, lrtuner.LRRangeHyperModel(build_model), directory=tmp_path)
+        with pytest.raises(kt.errors.FatalValueError, match=r"named 'rate'.*'units', 'learning_rate'"):
+            search(stock)
 
     def test_fixed_in_advance(self, tmp_path):
         hyperparameters = kt.HyperParameters()
@@ -416,7 +433,8 @@ class TestFailures:
         assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
 
     @pytest.mark.parametrize(
-        ("targets", "reason"), [(np.full_like(Y, np.nan), "nan"), (np.zeros_like(Y), "every")]
+        ("targets", "reason"),
+        [(np.full_like(Y, np.nan), "y holds NaN or infinite values in 128"), (np.zeros_like(Y), "every")],
     )
     def test_no_range(self, tmp_path, targets, reason):
         def build(hp):
