@@ -180,7 +180,8 @@ def suggest_range(
 
     Args:
         curve: The losses of an exponential sweep over a few decades of learning rates.
-        rule: `"posterior"`, `"d90"` weighed against the usual rate of the optimizer, where that is known;
+        rule: `"posterior"`, `"d90"` weighed against the usual rate of the optimizer, where that is known, or
+            that rate alone where there are too few batches to show a curve;
             `"d90"`, about one and a half decades around the rate at which the loss has nearly finished its
             descent; `"notebook"` or `"notebook_4x"`, from the steepest descent to a tenth of the minimum's
             rate; or any callable that takes the curve and returns an `LRRange` or a pair of rates.
@@ -304,10 +305,10 @@ REACH = 1.0
 TRAIN_STEPS, FALL_BY_STEPS = 250, 0.3
 # The fall was not measured beyond this.
 TRAIN_STEPS_LIMITS = (25, 25_000)
-# Decades that a short and a long sweep earn.
+# Decades that a short and a long sweep earn, chosen on 74 tasks, 40 of them drawn at random.
 POSTERIOR_SHORT, POSTERIOR_LONG = 1.45, 1.25
 # SGD's usual rate says less: its updates scale with the gradients, and with momentum are ten times as long.
-# Wider ranges than the others' cost its tasks little speed and hold the best rate in 15 more of 100.
+# In short sweeps, 2 decades in place of 1.5 hold its best rate 13 times more often in 100, at 11% less speed.
 VAGUE = {"sgd"}
 VAGUE_SHORT, VAGUE_LONG = 2.0, 1.4
 # Median of the absolute difference of two independent normal variables of standard deviation 1.
