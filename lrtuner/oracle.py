@@ -322,18 +322,17 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             raise RuntimeError(
                 "No sweep has finished yet: call plot_sweeps after tuner.search(...) has begun."
             )
-        return plot_sweeps(self._sweeps, trials=self._scored_rates(), objective=self.objective.name, ax=ax)
+        trials = [self._scored_rates(sweep) for sweep in self._sweeps]
+        return plot_sweeps(self._sweeps, trials=trials, objective=self.objective.name, ax=ax)
 
-    def _scored_rates(self, sweep: Sweep | None = None) -> list[tuple[float, float]]:
-        """Returns the rate and the score of each finished trial, of one sweep's setting or of all."""
+    def _scored_rates(self, sweep: Sweep) -> list[tuple[float, float]]:
+        """Returns the rate and the score of each finished trial of a sweep's setting."""
+        name = sweep.learning_rate
         return [
-            (as_rate(trial.hyperparameters.values[name], own.relation), float(trial.score))
+            (as_rate(values[name], sweep.relation), float(trial.score))
             for trial in self.oracle.trials.values()
-            if trial.score is not None
-            for name in self._learning_rate_names()
-            if name in trial.hyperparameters.values
-            and (own := self._sweep_of(name, trial.hyperparameters.values)) is not None
-            and (sweep is None or sweep is own)
+            for values in [trial.hyperparameters.values]
+            if trial.score is not None and name in values and self._sweep_of(name, values) is sweep
         ]
 
     def advise(self, sweep: Sweep | None = None) -> LRRange | None:

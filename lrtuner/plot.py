@@ -84,6 +84,7 @@ class _Series(NamedTuple):
     lr_range: LRRange | None
     reason: str | None
     declared: Bounds | None
+    trials: FloatArray  # shape (n, 2): learning rate and score
 
 
 def plot_curve(
@@ -129,15 +130,14 @@ def plot_curve(
         declared = _pair(declared, "declared")
     pairs = _finite_pairs(trials)
     axes = _axes(ax)
-    series = [_series("", _COLOURS[0], curve, lr_range, None, declared)]
-    _draw(axes, series, pairs, objective, title)
+    _draw(axes, [_series("", _COLOURS[0], curve, lr_range, None, declared, pairs)], objective, title)
     return axes
 
 
 def plot_sweeps(
     sweeps: Sequence[Sweep],
     *,
-    trials: Trials | None = None,
+    trials: Sequence[Trials] | None = None,
     objective: str | None = None,
     title: str | None = None,
     ax: Axes | None = None,
@@ -148,7 +148,7 @@ def plot_sweeps(
 
     Args:
         sweeps: The sweeps, any number of them.
-        trials: As for `plot_curve`.
+        trials: For each sweep its trials, as for `plot_curve`. They have its colour where there are several.
         objective: As for `plot_curve`.
         title: As for `plot_curve`.
         ax: As for `plot_curve`.
@@ -158,7 +158,7 @@ def plot_sweeps(
 
     Raises:
         TypeError: `sweeps` holds something that is no sweep, or `ax` is no matplotlib axes.
-        ValueError: `trials` holds no pairs of numbers.
+        ValueError: `trials` holds no pairs of numbers for each sweep.
     """
     sweeps = list(sweeps) if isinstance(sweeps, Iterable) else [sweeps]
     for sweep in sweeps:
@@ -167,7 +167,14 @@ def plot_sweeps(
                 f"sweeps must be a list of lrtuner.Sweep, got {sweep!r} of type {type(sweep).__name__} in "
                 "it. Use tuner.oracle.sweeps; for a curve use plot_curve."
             )
-    pairs = _finite_pairs(trials)
+    if trials is None:
+        trials = [()] * len(sweeps)
+    groups = [_finite_pairs(one) for one in (trials if isinstance(trials, Iterable) else [trials])]
+    if len(groups) != len(sweeps):
+        raise ValueError(
+            f"trials must hold a list for each of the {len(sweeps)} sweeps, got {len(groups)}. "
+            "Pass an empty list for a sweep without any."
+        )
     axes = _axes(ax)
     series = [
         _series(
@@ -177,10 +184,11 @@ def plot_sweeps(
             sweep.lr_range,
             sweep.reason,
             sweep.declared,
+            groups[index],
         )
         for index, sweep in enumerate(sweeps)
     ]
-    _draw(axes, series, pairs, objective, title)
+    _draw(axes, series, objective, title)
     return axes
 
 
@@ -236,13 +244,14 @@ def _series(
     lr_range: LRRange | None,
     reason: str | None,
     declared: Bounds | None,
+    trials: FloatArray,
 ) -> _Series:
     if curve is None:
         rates = losses = smoothed = np.empty(0)
     else:
         rates, smoothed = curve.learning_rates, curve.smoothed()
         losses = np.where(np.isfinite(curve.losses), curve.losses, np.nan)
-    return _Series(name, colour, rates, losses, smoothed, lr_range, reason, declared)
+    return _Series(name, colour, rates, losses, smoothed, lr_range, reason, declared, trials)
 
 
 def _finite_pairs(trials: Trials | None) -> FloatArray:
@@ -268,13 +277,11 @@ _PAIRS = {
 }
 
 
-def _draw(
-    axes: Axes, series: list[_Series], trials: FloatArray, objective: str | None, title: str | None
-) -> None:
+def _draw(axes: Axes, series: list[_Series], objective: str | None, title: str | None) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("learning rate (log scale)")
     axes.set_ylabel("loss (one batch)")
-    rates = _rate_limits(series, trials)
+    rates = _rate_limits(series)
     if rates is not None:
         axes.set_xlim(*rates)
 
@@ -297,9 +304,10 @@ def _draw(
     handles += _draw_declared(axes, series)
     if alone:
         handles += _draw_evidence(axes, series[0])
-    if len(trials):
-        handles.append(_draw_trials(axes, trials, objective, bottom, top))
-    _write_notes(axes, notes, centred=not spans and not len(trials))
+    has_trials = any(len(one.trials) for one in series)
+    if has_trials:
+        handles.append(_draw_trials(axes, series, objective, bottom, top))
+    _write_notes(axes, notes, centred=not spans and not has_trials)
 
     # As many as fit side by side.
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
@@ -322,10 +330,11 @@ def _draw(
         axes.set_title(title, pad=8 + 14 * rows)
 
 
-def _rate_limits(series: list[_Series], trials: FloatArray) -> Bounds | None:
+def _rate_limits(series: list[_Series]) -> Bounds | None:
     """Return the ends of the learning-rate axis, with a little room; None where there is nothing to show."""
-    rates = [*trials[:, 0]]
+    rates: list[float] = []
     for one in series:
+        rates += [*one.trials[:, 0]]
         rates += [*one.learning_rates[:1], *one.learning_rates[-1:]]
         if one.lr_range is not None:
             rates += [one.lr_range.min_lr, one.lr_range.max_lr]
@@ -457,27 +466,30 @@ def _draw_evidence(axes: Axes, one: _Series) -> Sequence[Artist]:
     ]
 
 
-def _draw_trials(axes: Axes, trials: FloatArray, objective: str | None, bottom: float, top: float) -> Artist:
-    rates, scores = trials.T
+def _draw_trials(
+    axes: Axes, series: list[_Series], objective: str | None, bottom: float, top: float
+) -> Artist:
+    from matplotlib.lines import Line2D
+
     right = axes.twinx()
     right.set_ylabel(objective or "score")
-    low, high = _score_limits(scores)
-    inside = (scores >= low) & (scores <= high)
-    style: dict[str, Any] = {
-        "linestyle": "none",
-        "color": _TRIAL_COLOUR,
-        "markersize": 5,
-        "fillstyle": "none",
-    }
-    (points,) = right.plot(rates[inside], scores[inside], marker="o", label="trials", **style)
-    if not high > low:
-        half = 0.1 * abs(low) or 0.5
-        low, high = low - half, high + half
-    for beyond, edge, marker in ((scores > high, high, "^"), (scores < low, low, "v")):
-        if beyond.any():
-            right.plot(rates[beyond], np.full(beyond.sum(), edge), marker=marker, label="_outliers", **style)
-    _set_height(right, low, high, bottom, top)
-    return points
+    low, high = _score_limits(np.concatenate([one.trials[:, 1] for one in series]))
+    style: dict[str, Any] = {"linestyle": "none", "markersize": 5, "fillstyle": "none"}
+    drawn = (low, high) if high > low else (low - (0.1 * abs(low) or 0.5), low + (0.1 * abs(low) or 0.5))
+    for one in series:
+        rates, scores = one.trials.T
+        colour = _TRIAL_COLOUR if len(series) == 1 else one.colour
+        for shown, heights, marker in (
+            ((scores >= low) & (scores <= high), scores, "o"),
+            (scores > high, np.full_like(scores, drawn[1]), "^"),
+            (scores < low, np.full_like(scores, drawn[0]), "v"),
+        ):
+            if shown.any():
+                label = "trials" if marker == "o" else "_outliers"
+                right.plot(rates[shown], heights[shown], marker=marker, label=label, color=colour, **style)
+    _set_height(right, *drawn, bottom, top)
+    # In the legend they stand for those of all colours.
+    return Line2D([], [], marker="o", label="trials", color=_TRIAL_COLOUR, **style)
 
 
 def _score_limits(scores: FloatArray) -> Bounds:

@@ -125,6 +125,16 @@ def test_a_diverged_trial_is_drawn_at_the_edge(ax):
     assert outlier.get_ydata()[0] < right.get_ylim()[1]
 
 
+def test_trials_have_the_colour_of_their_sweep(ax):
+    sweeps = [Sweep("adam", curve(), RANGE), Sweep("sgd", curve(), RANGE)]
+    plot_sweeps(sweeps, trials=[[(1e-3, 0.5), (2e-3, 0.6)], [(1e-2, 0.4)]], ax=ax)
+    (right,) = [axes for axes in ax.figure.axes if axes is not ax]
+    for points, sweep, count in zip(right.get_lines(), sweeps, (2, 1), strict=True):
+        assert len(points.get_xdata()) == count
+        assert points.get_color() == line(ax, f"{sweep.name}, 0.001 to 0.03").get_color()
+    assert [text for text in legend(ax) if text == "trials"] == ["trials"]
+
+
 @pytest.mark.parametrize("trials", [None, [], [(1e-3, float("nan"))]])
 def test_no_trials_no_second_axis(ax, trials):
     plot_curve(curve(), ax=ax, trials=trials)
@@ -394,7 +404,10 @@ def test_bad_arguments_of_plot_curve(arguments, error, message):
         ({"sweeps": None}, TypeError, "sweeps must be a list of lrtuner.Sweep, got None"),
         ({"sweeps": [curve()]}, TypeError, "of type LRCurve in it.*for a curve use plot_curve"),
         ({"sweeps": 3}, TypeError, "got 3 of type int in it"),
-        ({"trials": [(1, 2, 3)]}, ValueError, r"trials must hold pairs of numbers, got \(1, 2, 3\)"),
+        ({"trials": [[(1, 2, 3)]]}, ValueError, r"trials must hold pairs of numbers, got \(1, 2, 3\)"),
+        ({"trials": [(1e-3, 0.5)]}, ValueError, r"trials must hold pairs of numbers, got 0\.001"),
+        ({"trials": 3}, ValueError, "trials must be a list of pairs, got 3"),
+        ({"trials": []}, ValueError, r"a list for each of the 1 sweeps, got 0\. Pass an empty list"),
         ({"ax": "axes"}, TypeError, "ax must be a matplotlib Axes or None, got 'axes' of type str"),
     ],
 )
