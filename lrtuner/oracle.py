@@ -725,7 +725,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """Returns the values to sweep at and the learning rate's name, None where `fit` is to declare any."""
         space = self.oracle.hyperparameters.space
         try:
-            name = find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
+            name: str | None = find_learning_rate(self.oracle.hyperparameters, self.learning_rate)
         except LearningRateNotFoundError:
             # Unless the hypermodel declares it while it trains, whoever runs the sweep will say so.
             name = self.learning_rate

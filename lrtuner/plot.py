@@ -309,9 +309,9 @@ def _set_height(axes: Axes, low: float, high: float, bottom: float, top: float) 
     # None where notes and bars are: a cross-entropy has no values below 0.
     room = 0.02 * (high - low)
 
-    class Inside(AutoLocator):  # type: ignore[misc]  # matplotlib may be untyped here
+    class Inside(AutoLocator):
         def tick_values(self, vmin: float, vmax: float) -> Any:
-            ticks = super().tick_values(vmin, vmax)
+            ticks = np.asarray(super().tick_values(vmin, vmax))
             return ticks[(ticks >= low - room) & (ticks <= high + room)]
 
     height = (high - low) / (1.0 - bottom - top)

@@ -664,7 +664,7 @@ def _fault_in_data(losses: FloatArray, training: dict[str, Any]) -> str | None:
         for array in keras.tree.flatten(training.get(name)):
             if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
                 continue
-            bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+            bad: Any = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
             if bad.any():
                 return (
                     f"The loss was {losses[-1]} at batch {len(losses)}, and {name} holds NaN or infinite "
