@@ -809,9 +809,6 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             ValueError: A hyperparameter of `sweep_per` has too many values for a sweep each, or is not found.
         """
         entries = {entry.name: entry for entry in hyperparameters.space}
-        for name in self.sweep_per or ():
-            if name in entries:
-                values_of(entries[name])
         given = self.learning_rate if isinstance(self.learning_rate, list) else [self._given_name]
         for rate in given:
             name = find_learning_rate(hyperparameters, rate)
@@ -826,6 +823,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                     f"sweep_per names {name!r}, but there is no such hyperparameter. There are: "
                     f"{', '.join(map(repr, entries))}."
                 )
+            values_of(entries[name])
 
     def _prepare(self) -> None:
         """Makes the first sweep, or decides that there will be none."""

@@ -125,7 +125,11 @@ class TestHandOff:
 
     @pytest.mark.parametrize(
         ("losses", "reason"),
-        [(np.ones(100), "every learning rate"), (np.full(100, np.nan), "nan"), (np.ones(3), "too few")],
+        [
+            (np.ones(100), "every learning rate"),
+            (np.full(100, np.nan), "nan"),
+            (np.array([1.0, 2.0, 1.5]), "neither fell nor rose"),
+        ],
     )
     def test_no_evidence_no_narrowing(self, tmp_path, losses, reason):
         oracle = waiting(tmp_path)
@@ -222,7 +226,8 @@ class TestSettings:
     def test_each_trial_has_the_range_of_its_own_setting(self, name, tmp_path):
         # A Gaussian process takes seconds a trial.
         own = {"BayesianOptimizationOracle": {"max_trials": 10, "num_initial_points": 8}}
-        arguments = ORACLES[name] if name == "HyperbandOracle" else own.get(name, {"max_trials": 25})
+        own["HyperbandOracle"] = {"max_epochs": 9}
+        arguments = own.get(name, {"max_trials": 25})
         inner = getattr(kt.oracles, name)(objective="val_loss", seed=1, **arguments)
         oracle = choosing(tmp_path, inner, rule="d90")
         events = run(oracle)
