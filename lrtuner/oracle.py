@@ -744,11 +744,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             if hp.name in conditions:
                 hyperparameters.values[hp.name] = conditions[hp.name]
             elif hp.name == name:
-                # A value that no model has by chance shows whether the model uses it.
-                hyperparameters.values[name] = next(
-                    (value for value in map(hp.prob_to_value, (0.45, 0.95)) if value != hp.default),
-                    hp.default,
-                )
+                # A value that no model has by chance shows whether the model uses it: 1e-3 and 1e-2 are what
+                # Keras' optimizers begin with.
+                others = [value for value in map(hp.prob_to_value, (0.45, 0.95)) if value != hp.default]
+                unusual = [value for value in others if value not in (1e-3, 1e-2)]
+                hyperparameters.values[name] = [*unusual, *others, hp.default][0]
         return hyperparameters, name
 
     def _end_sweep(self, trial: Any) -> None:
