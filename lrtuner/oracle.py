@@ -859,11 +859,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         fixed = {entry.name: entry.default for entry in space.space if entry.name in names}
         for entry in space.space:
             if entry.name == name:
-                # A value that no model has by chance shows whether the model uses it.
-                fixed[name] = next(
-                    (value for value in map(entry.prob_to_value, (0.45, 0.95)) if value != entry.default),
-                    entry.default,
-                )
+                # A value that no model has by chance shows whether the model uses it: 1e-3 and 1e-2 are what
+                # Keras' optimizers begin with.
+                others = [value for value in map(entry.prob_to_value, (0.45, 0.95)) if value != entry.default]
+                unusual = [value for value in others if value not in (1e-3, 1e-2)]
+                fixed[name] = [*unusual, *others, entry.default][0]
         hyperparameters = middle(space, {**fixed, **(setting or {})}, [] if name is None else [name])
         settings = self._setting_space
         if settings is None and self.sweep_per is not None:

@@ -328,6 +328,13 @@ class TestOptions:
         assert "leave the rate to build" in overridden.oracle.sweeps[0].reason
         assert len(overridden.oracle.trials) == 2
 
+    def test_an_overriding_optimizer_s_default_among_the_values_is_no_coincidence(self, tmp_path):
+        given = kt.HyperParameters()
+        given.Choice(RATE, [1e-2, 1e-3, 1e-4])
+        oracle = random_search(hyperparameters=given)
+        with warned("built for a learning rate of 0.0001 but trains at 0.001"):
+            search(tuner(tmp_path, oracle=oracle, optimizer="adam"))
+
     def test_distribution_strategy(self, tmp_path):
         import tensorflow
 
