@@ -973,6 +973,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 train_steps=self._train_steps(read),
                 optimizer=read.optimizer,
                 batch_size=read.batch_size,
+                momentum=read.momentum,
             )
             evidence = sweep.lr_range.evidence
             if evidence is not None and not evidence.is_from_curve:

@@ -64,6 +64,7 @@ class SweepReport:
     Attributes:
         curve: The recorded `LRCurve`.
         optimizer: Class name of the optimizer.
+        momentum: Its momentum, or `None` where it has none to set.
         batch_size: Rows in a batch, or `None` where the data brings its own batches.
         batches_per_epoch: Batches in an epoch, or `None` where nobody knows.
         epochs: Epochs that the training was to have, or `None`.
@@ -75,6 +76,7 @@ class SweepReport:
     batch_size: int | None
     batches_per_epoch: int | None
     epochs: int | None
+    momentum: float | None = None
     fault: str | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -696,9 +698,12 @@ def sweep_in_training(
             "The training function ended without a call of model.fit, so no learning-rate curve could be "
             "recorded: train with model.fit, or declare a narrower learning-rate space by hand."
         )
+    optimizer = finder._order.optimizer or own_optimizer(model)
+    momentum = getattr(optimizer, "momentum", None)
     return SweepReport(
         curve=finder.curve,
-        optimizer=type(finder._order.optimizer or own_optimizer(model)).__name__,
+        optimizer=type(optimizer).__name__,
+        momentum=None if momentum is None else float(momentum),
         batch_size=_batch_size(training),
         batches_per_epoch=finder.params.get("steps"),
         epochs=_epochs(training),

@@ -315,6 +315,19 @@ class TestPosterior:
         assert math.log10(usual.max_lr / long.max_lr) == pytest.approx(0.3)
         assert 0 < math.log10(usual.max_lr / small.max_lr) < 0.3
 
+    def test_momentum_lowers_the_usual_rate_of_sgd_alone(self):
+        curve = sweep()
+        usual = {m: suggest_range(curve, optimizer="SGD", momentum=m).evidence.usual for m in (0.0, 0.9)}
+        assert usual[0.9] == pytest.approx(usual[0.0] / 10)
+        assert usual[0.9] < suggest_range(curve, optimizer="SGD").evidence.usual < usual[0.0]
+        adam = suggest_range(curve, optimizer="Adam")
+        assert suggest_range(curve, optimizer="Adam", momentum=0.9) == adam
+
+    @pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan"), True, "0.9"])
+    def test_bad_momentum(self, momentum):
+        with pytest.raises(ValueError, match=r"momentum must be a number of at least 0.*model\.optimizer"):
+            suggest_range(sweep(), optimizer="SGD", momentum=momentum)
+
     @given(
         st.integers(2, 300),
         st.floats(-6, 2),
