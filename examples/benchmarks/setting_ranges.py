@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import json
 import os
@@ -306,15 +307,16 @@ def read(result: dict[str, Any], setting: Setting) -> dict[int, list[float]]:
     """Middle of the range that each sweep gives, log10; NaN where it gives none."""
     import lrtuner
 
+    told = {"train_steps": TRIAL, "optimizer": class_of(setting), "batch_size": setting.batch}
+    if "momentum" in inspect.signature(lrtuner.suggest_range).parameters:
+        told["momentum"] = OPTIMIZERS[setting.optimizer][1].get("momentum", 0.0)
     centres: dict[int, list[float]] = {}
     for length, curves in result["sweeps"].items():
         for losses in curves:
             rates = np.geomspace(*quality.SWEEP, int(length))[: len(losses)]
             curve = lrtuner.LRCurve(rates, np.array([np.nan if v is None else v for v in losses], float))
             try:
-                found = lrtuner.suggest_range(
-                    curve, train_steps=TRIAL, optimizer=class_of(setting), batch_size=setting.batch
-                )
+                found = lrtuner.suggest_range(curve, **told)
                 centre = float(np.log10([found.min_lr, found.max_lr]).mean())
             except lrtuner.NoRangeError:
                 centre = np.nan
@@ -534,29 +536,34 @@ def score_powers(measured: list[Measured], sweeps: Sweeps) -> None:
     """What each power of the batch size is worth: after as many batches, and after as many epochs."""
     from lrtuner.lr_range import FALL_BY_STEPS
 
-    # Four times the batches at a quarter of the batch size: in both halves the sweep knows the length of a
-    # training at batch 64.
+    # Four times the batches at a quarter of the batch size: in both halves the sweeps know the length of a
+    # training at batch 64, and a setting's own sweep that of its own.
     shorter = FALL_BY_STEPS * np.log10(TRIAL / EARLY)
-    epochs = [
-        (m if m.setting.batch == 64 else m._replace(truth=m.early), 0.0)
-        for m in measured
-        if m.setting.batch >= 64
+    late = [(m, m.truth if m.setting.batch == 64 else m.early, 0.0) for m in measured if m.setting.batch > 16]
+    soon = [
+        (m, m.truth if m.setting.batch == 16 else m.early, shorter) for m in measured if m.setting.batch < 256
     ]
-    epochs += [
-        (m if m.setting.batch == 16 else m._replace(truth=m.early), shorter)
-        for m in measured
-        if m.setting.batch <= 64
-    ]
+    regimes = {"as many batches": [(m, m.truth, 0.0) for m in measured], "as many epochs": late + soon}
     print("\n## A sweep for each optimizer at batch 64, shifted by a power of the batch size\n")
-    print_row("trained for", "power", "own centre inside", "P(a draw is good)", *OPTIMIZERS)
-    print_row(*["---"] * 8)
-    for regime, some in (("as many batches", [(m, 0.0) for m in measured]), ("as many epochs", epochs)):
-        for power in (0.0, 0.25, 0.5, 0.75, 1.0):
-            from_sweep = swept(300, per_optimizer, power)
-            rated = np.array([rate(shifted(from_sweep, by), [m], sweeps)[0] for m, by in some])
-            mine = [rated[[m.setting.optimizer == o for m, _ in some], 1].mean() for o in OPTIMIZERS]
-            inside, good = rated[:, :2].mean(0)
-            print_row(regime, power, f"{inside:.0%}", f"{good:.3f}", *(f"{p:.3f}" for p in mine))
+    print_row("trained for", "sweeps", "power", "own centre inside", "P(a draw is good)", *OPTIMIZERS)
+    print_row(*["---"] * 9)
+    for (regime, some), length in itertools.product(regimes.items(), SWEEP_LENGTHS):
+        for power in (0.0, 0.25, 0.5, 0.75, 1.0, None):
+            rated = []
+            for m, truth, by in some:
+                if power is None:
+                    own = shorter if truth is m.early else 0.0
+                    centres = shifted(lambda m, _, n=length: m.sweeps[n], own)
+                else:
+                    centres = shifted(swept(length, per_optimizer, power), by)
+                rated.append(rate(centres, [m._replace(truth=truth)], sweeps)[0])
+            inside, good, _ = np.mean(rated, axis=0)
+            mine = [
+                np.mean([r[1] for r, (m, _, _) in zip(rated, some, strict=True) if m.setting.optimizer == o])
+                for o in OPTIMIZERS
+            ]
+            label = "each setting" if power is None else power
+            print_row(regime, length, label, f"{inside:.0%}", f"{good:.3f}", *(f"{p:.3f}" for p in mine))
 
 
 # --- Searches, computed from the measured settings ----------------------------------------------------
