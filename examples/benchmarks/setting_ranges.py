@@ -51,7 +51,7 @@ about +-6% on the centres inside, +-0.05 on the share):
   space's 30 trials after 24%, 27% and 26% of its batches on the three data sets, with the batch shift after
   25%, 29% and 27%; with 300 batches for each sweep after 33 to 36%: splitting the budget is worth more than
   what it costs.  A single sweep, of SGD, needs 44 to 178%.  The best of 30 trials is better than with the
-  single sweep on every data set, by 0.2 to 3.5% of the gap to chance.
+  single sweep on every data set, by 0.4 to 3.5% of the gap to chance.
 
 What did not work: shifting ranges by a power of the width (0.1 for each doubling gains 1 to 2%, 0.2
 nothing).  Validating at the end alone makes a benchmark of how fast settings learn the training data by
