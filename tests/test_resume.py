@@ -466,7 +466,7 @@ def test_ctrl_c_in_a_sweep(tmp_path):
 def test_grid_search_says_that_it_cannot_go_on(tmp_path):
     def grid():
         return lrtuner.GridSearch(
-            lambda hp: compiled(hp.Choice(RATE, [1e-4, 1e-2, 3e-2, 0.1, 1.0])),
+            lambda hp: compiled(hp.Choice(RATE, [1e-4, 1e-2, 3e-2, 0.1, 1.0, 10.0])),
             objective="val_loss",
             max_trials=2,
             directory=tmp_path,
