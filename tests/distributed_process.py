@@ -16,6 +16,8 @@ import lrtuner
 options = json.loads(sys.argv[1])
 keras.utils.set_random_seed(11)
 NAME = os.environ["KERASTUNER_TUNER_ID"]
+# From the curve alone: with what is usual for SGD some of these short trainings diverge on torch.
+RULE = "d90"
 
 if NAME == "chief":
     # KerasTuner's chief looks every 20 s whether its workers are done, and does nothing else then.
@@ -78,12 +80,14 @@ if options.get("tuner"):
         directory=options["directory"],
         project_name="project",
         steps=60,
+        rule=RULE,
         **arguments.get(options["tuner"], {"max_trials": 4}),
     )
 else:
     oracle = lrtuner.LRRangeOracle(
         random_search(options.get("trials", 4), max_retries_per_trial=options.get("retries", 0)),
         steps=60,
+        rule=RULE,
         lease=options.get("lease", 600),
     )
     hypermodel = Recorded()
