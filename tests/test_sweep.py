@@ -772,7 +772,7 @@ def test_something_that_is_no_model(thing):
         sweep(linear(), epochs=3)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="on the others Keras asks for a batch before the callback")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="on the others Keras wants a batch before the callback")
 def test_callback_says_that_there_is_no_data():
     with pytest.raises(lrtuner.UnusableModelError, match="empty"):
         linear().fit(X[:0], Y[:0], verbose=0, callbacks=[lrtuner.LRFinder()])
