@@ -170,6 +170,22 @@ def middle(
     Returns:
         A copy of the space with values. A Boolean and a Choice without an order stand at their default.
     """
+    return _placed(space, fixed, needed, _middle_value)
+
+
+def defaults(
+    space: keras_tuner.HyperParameters, fixed: Mapping[str, Any], needed: Sequence[str] = ()
+) -> keras_tuner.HyperParameters:
+    """Return hyperparameters with their default values; the arguments are those of `middle`."""
+    return _placed(space, fixed, needed, lambda entry: entry.default)
+
+
+def _placed(
+    space: keras_tuner.HyperParameters,
+    fixed: Mapping[str, Any],
+    needed: Sequence[str],
+    value_of: Callable[[Any], Any],
+) -> keras_tuner.HyperParameters:
     conditions = {
         condition.name: condition.values[0]
         for entry in space.space
@@ -181,7 +197,7 @@ def middle(
     for entry in space.space:
         hyperparameters.merge([entry])
         if hyperparameters.is_active(entry):
-            hyperparameters.values[entry.name] = fixed.get(entry.name, _middle_value(entry))
+            hyperparameters.values[entry.name] = fixed.get(entry.name, value_of(entry))
     return hyperparameters
 
 

@@ -30,7 +30,7 @@ from lrtuner.oracle import (
     is_own_trial,
     runners,
 )
-from lrtuner.settings import UNKNOWN, SettingSpace, described, find_settings
+from lrtuner.settings import UNKNOWN, SettingSpace, defaults, described, find_settings
 from lrtuner.space import (
     LearningRateError,
     LearningRateNotFoundError,
@@ -123,10 +123,29 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             return self.hypermodel.build(hp)
         try:
             with preserved_random_state():
-                return self.hypermodel.build(hp)
+                return self._build_for_sweep(hp)
         except Exception as error:
             hp.values[ERROR_KEY] = _describe(error)
             raise
+
+    def _build_for_sweep(self, hp: kt.HyperParameters) -> Any:
+        """Builds at the given values, or at the defaults where a build refuses, say, a model as large."""
+        try:
+            return self.hypermodel.build(hp)
+        except kt.errors.FatalError:
+            raise
+        except Exception as error:
+            values = _default_values(hp)
+            if values == hp.values:
+                raise
+            hp.values = values
+            model = self.hypermodel.build(hp)
+            warnings.warn(
+                f"No model could be built in the middle of the search space ({_describe(error)}): the other "
+                "hyperparameters of the learning-rate sweep stand at their defaults.",
+                stacklevel=2,
+            )
+            return model
 
     def fit(self, hp: kt.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains as the wrapped hypermodel does, or sweeps where the trial is a sweep.
@@ -309,6 +328,18 @@ def _plain(hp: kt.HyperParameters) -> kt.HyperParameters:
     hp = hp.copy()
     hp.values = {key: one for key, one in hp.values.items() if not key.startswith("lrtuner/")}
     return hp
+
+
+def _default_values(hp: kt.HyperParameters) -> dict[str, Any]:
+    """Returns the values of a sweep with all at the default but its learning rates and its setting."""
+    task = json.loads(hp.values[SETTINGS_KEY])
+    names = list(task["learning_rates"])
+    with contextlib.suppress(LearningRateError):
+        names.append(find_learning_rate(hp, task["learning_rate"]))
+    kept = names if task["settings"] is None else [*names, *SettingSpace.from_config(task["settings"]).names]
+    own = {key: one for key, one in hp.values.items() if key.startswith("lrtuner/")}
+    fixed = {name: hp.values[name] for name in kept if name in hp.values}
+    return {**defaults(hp, fixed, names).values, **own}
 
 
 def _no_results(objective_is_named: bool) -> Any:

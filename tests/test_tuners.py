@@ -427,6 +427,26 @@ class TestFailures:
         assert wide.oracle.get_space().space[1].min_value == 1e-6
         assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
 
+    def test_a_build_that_refuses_the_middle_of_the_space(self, tmp_path):
+        def build(hp):
+            units = hp.Int("units", 2, 8)
+            kind = hp.Choice("optimizer", ["adam", "sgd"])
+            if units > 3:
+                raise ValueError(f"{units} units are too many")
+            model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(units)])
+            model.compile(
+                {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[kind](declared_rate(hp)), "mse"
+            )
+            return model
+
+        oracle = random_search(8, max_consecutive_failed_trials=9)
+        with warned("ValueError: 5 units are too many.*other hyperparameters .* at their defaults"):
+            done = search(tuner(tmp_path, build, oracle=oracle))
+        assert {sweep.hyperparameters.values["optimizer"] for sweep in done.oracle.sweeps} == {"sgd", "adam"}
+        for sweep in done.oracle.sweeps:
+            assert sweep.hyperparameters.values["units"] == 2
+            assert sweep.lr_range is not None
+
     def test_retries(self, tmp_path, capsys):
         oracle = random_search(1, max_retries_per_trial=1)
         assert_narrowed(search(tuner(tmp_path, self.failing(1), oracle=oracle), verbose=1))
