@@ -86,7 +86,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         hypermodel: The wrapped one. Attributes that are not found here are looked up there.
 
     Raises:
-        TypeError: Where it is neither.
+        TypeError: Where it is wrapped already.
+        ValueError: Where it is neither.
     """
 
     def __init__(self, hypermodel: Any) -> None:
@@ -94,16 +95,19 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             raise TypeError("The hypermodel is an LRRangeHyperModel already: wrap it once.")
         if not isinstance(hypermodel, kt.HyperModel):
             if not callable(hypermodel):
-                raise TypeError(
-                    "Expected a keras_tuner.HyperModel or a function that takes hyperparameters and returns "
-                    f"a model, received {hypermodel!r} of type {type(hypermodel).__name__}."
+                # What KerasTuner raises, and begins with what it says.
+                raise kt.errors.FatalValueError(
+                    "The `hypermodel` argument should be either a keras_tuner.HyperModel or a function that "
+                    "takes hyperparameters and returns a compiled model, received "
+                    f"{hypermodel!r} of type {type(hypermodel).__name__}."
                 )
             build, hypermodel = hypermodel, kt.HyperModel()
             hypermodel.build = build
         self.hypermodel = hypermodel
         # Generators are shared between a sweep and the first trial.
         self._generators = SharedGenerators()
-        super().__init__(name=hypermodel.name)
+        # A HyperModel of the user's may not have called its base, and KerasTuner runs it all the same.
+        super().__init__(name=getattr(hypermodel, "name", None))
         runners.add(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -387,10 +391,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
         sweep = {name: kwargs.pop(name) for name in _SWEEP_ARGUMENTS if name in kwargs}
-        if oracle is None:
-            raise TypeError(
-                "Expected a keras_tuner.Oracle, received None: pass one, or use lrtuner.RandomSearch."
-            )
+        if not isinstance(oracle, kt.Oracle):
+            # KerasTuner says what is wrong.
+            super().__init__(oracle, hypermodel, *args, **kwargs)
         if not isinstance(oracle, LRRangeOracle):
             oracle = LRRangeOracle(oracle, **sweep)
         elif sweep:

@@ -539,10 +539,10 @@ class TestArguments:
         [
             (
                 lambda: lrtuner.LRRangeHyperModel(3),
-                TypeError,
+                ValueError,
                 "function that takes hyperparameters.*received 3",
             ),
-            (lambda: lrtuner.LRRangeHyperModel(None), TypeError, "received None"),
+            (lambda: lrtuner.LRRangeHyperModel(None), ValueError, "received None"),
             (
                 lambda: lrtuner.LRRangeHyperModel(lrtuner.LRRangeHyperModel(build_model)),
                 TypeError,
@@ -550,8 +550,8 @@ class TestArguments:
             ),
             (
                 lambda: lrtuner.Tuner(None, build_model),
-                TypeError,
-                "Expected a keras_tuner.Oracle.*received None",
+                ValueError,
+                "Expected `oracle` argument .*None",
             ),
             (
                 lambda: lrtuner.Tuner(lrtuner.LRRangeOracle(max_trials=1), build_model, steps=50),
@@ -578,12 +578,16 @@ class TestArguments:
             ),
             (lambda: lrtuner.Hyperband(build_model, learning_rate=0.1), TypeError, r"received 0\.1.*min_lr"),
             (lambda: lrtuner.RandomSearch(build_model, objective=3), TypeError, "objective.*3"),
-            (lambda: lrtuner.RandomSearch(3), TypeError, "received 3 of type int"),
-            (lambda: lrtuner.Tuner("random", build_model), TypeError, "received 'random' of type str"),
+            (
+                lambda: lrtuner.RandomSearch(3),
+                ValueError,
+                "`hypermodel` argument should be either.*received 3 of type int",
+            ),
+            (lambda: lrtuner.Tuner("random", build_model), ValueError, "Expected `oracle` argument .*random"),
             (
                 lambda: lrtuner.Tuner(kt.oracles.RandomSearchOracle, build_model),
-                TypeError,
-                "received <class .*of type type",
+                ValueError,
+                "Expected `oracle` argument .*<class",
             ),
             (
                 lambda: lrtuner.Tuner(random_search(), lambda _: None),
@@ -611,6 +615,12 @@ def test_hypermodel_is_transparent():
         def build(self, hp):
             return build_model(hp)
 
+        def __init__(self, **arguments):
+            # As many do, without a call of the base where there is nothing to tell it.
+            if arguments:
+                super().__init__(**arguments)
+
+    assert lrtuner.LRRangeHyperModel(Own()).name is None
     wrapped = lrtuner.LRRangeHyperModel(Own(name="mine"))
     assert wrapped.depth == 3
     assert wrapped.name == "mine"
