@@ -65,21 +65,33 @@ class _Shared:
         self._source = source
         self._kept: collections.deque[Any] = collections.deque()
         self._bytes = 0
-        self._recording = True
-        # Keras reads ahead in a thread of its own, which may outlive the sweep for a moment.
+        # Keras reads ahead in a thread of its own, which may outlive a sweep for a moment: only the reader
+        # whose turn it is gets batches.
+        self._turn = 0
         self._lock = threading.Lock()
 
     def record(self) -> Iterator[Any]:
+        turn, position = self._next_turn(), 0
         while True:
             with self._lock:
-                if not self._recording:
+                if turn != self._turn:
                     return
-                try:
-                    batch = next(self._source)
-                except StopIteration:
-                    return
-                self._keep(batch)
+                if position < len(self._kept):
+                    # Of a sweep before, which no training has read yet.
+                    batch = self._kept[position]
+                else:
+                    try:
+                        batch = next(self._source)
+                    except StopIteration:
+                        return
+                    self._keep(batch)
+                position += 1
             yield batch
+
+    def _next_turn(self) -> int:
+        with self._lock:
+            self._turn += 1
+            return self._turn
 
     def _keep(self, batch: Any) -> None:
         if self._bytes > KEPT_BYTES:
@@ -96,10 +108,10 @@ class _Shared:
             self._kept.clear()
 
     def replay(self) -> Iterator[Any]:
-        with self._lock:
-            self._recording = False
+        self._next_turn()
         while self._kept:
             yield self._kept.popleft()
+        self._bytes = 0
         # Not `yield from`, which would close the user's generator together with this one.
         for batch in self._source:  # noqa: UP028
             yield batch

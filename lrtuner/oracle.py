@@ -344,11 +344,16 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         Returns:
             The range that the next search should have, or `None` where this one's was right or too few trials
             have finished to tell.
+
+        Raises:
+            TypeError: `sweep` is neither a `Sweep` nor `None`.
         """
         if sweep is None:
             if not self._sweeps:
                 return None
             sweep = self._sweeps[0]
+        if not isinstance(sweep, Sweep):
+            raise TypeError(f"sweep must be one of this oracle's `sweeps`, or None, received {sweep!r}.")
         name = sweep.learning_rate
         if sweep.lr_range is None or name not in self._declarations:
             return None
@@ -605,6 +610,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 self._give_up_trial(path)
             self.oracle.reload()
         self._check_trials()
+        for path in glob.glob(os.path.join(glob.escape(self.oracle._project_dir), "tuner*.json")):
+            if not is_json(path):
+                raise ValueError(
+                    f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. "
+                    "KerasTuner's own tuners keep nothing in it: write {} into it, or put back a copy."
+                )
         self.restore()
         if isinstance(self.oracle, kt.oracles.GridSearchOracle) and self.oracle.trials:
             warnings.warn(

@@ -26,8 +26,9 @@ MIN_DEFAULT_STEPS = 100
 MAX_DEFAULT_STEPS = 300
 # Below ten batches no rule can tell a descent from noise.
 MIN_STEPS = 10
-# Steps in one call of the compiled function.  A sweep notices a blow-up when the call is over.
-_STEPS_PER_CALL = 5
+# Steps in one call of the compiled function.  It takes three high losses to tell a blow-up, and a sweep
+# notices when the call is over: five steps after the first one at the latest.
+_STEPS_PER_CALL = 4
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
 
@@ -49,12 +50,14 @@ class SweepOrder:
         epochs: Epochs in one full training; by default those of the fit that is swept.
         sweeps: Sweeps that share the budget of one full training.
         title: What the progress calls the sweep.
+        check: Called now and then while it runs; an exception that it raises ends the sweep.
     """
 
     optimizer: Any = None
     epochs: int | None = None
     sweeps: int = 1
     title: str = "Learning-rate sweep"
+    check: Callable[[], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +271,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         del batch
         if self._finished:
             return
+        if self._order.check is not None:
+            self._order.check()
         assert self._recorder is not None
         for loss in self._recorder.new_losses(len(self._losses), logs or {}):
             self._losses.append(loss)

@@ -203,7 +203,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
                 setting = settings.setting_of(hp.values)
                 label = described(name if len(names) > 1 else None, setting)
                 title += f" ({label})" if label else ""
-            return SweepOrder(optimizer=optimizer, epochs=task["epochs"], sweeps=sweeps, title=title)
+            return SweepOrder(optimizer, task["epochs"], sweeps, title, _check_of(kwargs.get("callbacks")))
 
         report = sweep_in_training(
             model,
@@ -358,6 +358,12 @@ def _no_results(objective_is_named: bool) -> Any:
 def _same_rate(rate: float, other: float) -> bool:
     # The peak of a warm-up schedule is met to about a percent.
     return abs(rate - other) <= 0.02 * abs(other)
+
+
+def _check_of(callbacks: Any) -> Callable[[], None] | None:
+    """Returns what tells a worker that the search has ended; KerasTuner's callback knows its tuner."""
+    oracles = [getattr(getattr(one, "tuner", None), "oracle", None) for one in callbacks or ()]
+    return next((one.check for one in oracles if isinstance(one, _ChiefsOracle)), None)
 
 
 def _remove_tensorboard_directories(callbacks: Any) -> None:

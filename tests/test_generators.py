@@ -27,6 +27,19 @@ def test_training_begins_with_what_the_sweep_has_read():
     assert [int(batch[0]) for batch in shared.for_training((source,))[0]] == [3, 4, 5, 6, 7]
 
 
+def test_a_sweep_after_a_training_reads_on_and_loses_nothing():
+    shared, source = SharedGenerators(), numbers(20)
+    assert taken(shared.for_sweep((source,))[0], 4) == [0, 1, 2, 3]
+    assert taken(shared.for_training((source,))[0], 2) == [0, 1]
+    # What the first sweep has read comes first, as it does for a training.
+    second = shared.for_sweep((source,))[0]
+    assert taken(second, 4) == [2, 3, 4, 5]
+    # One that failed is run again on the same batches.
+    assert taken(shared.for_sweep((source,))[0], 5) == [2, 3, 4, 5, 6]
+    assert list(second) == []
+    assert [int(batch[0]) for batch in shared.for_training((source,))[0]] == list(range(2, 20))
+
+
 def test_without_a_sweep_arguments_stay_themselves():
     shared, source = SharedGenerators(), numbers(3)
     assert shared.for_training((source,))[0] is source

@@ -433,6 +433,11 @@ class TestSettings:
             assert oracle.advise(sweep) is None
 
 
+def test_advice_on_something_that_is_no_sweep(finished):
+    with pytest.raises(TypeError, match=r"sweep must be one of this oracle's `sweeps`.*received 3"):
+        finished.advise(3)
+
+
 class TestPlot:
     def test_before_any_sweep(self, tmp_path):
         with pytest.raises(

@@ -262,6 +262,16 @@ class TestDamage:
             again = tuner(directory)
         assert len(again.oracle.trials) == 2
 
+    def test_file_of_a_stock_tuner(self, directory):
+        (project(directory) / "tuner0.json").write_text("")
+        with pytest.raises(ValueError, match=r"tuner0\.json' is damaged.*write \{\} into it"):
+            kt.Tuner(
+                lrtuner.LRRangeOracle(random_search()),
+                lrtuner.LRRangeHyperModel(build_model),
+                directory=directory,
+                project_name="project",
+            )
+
     def test_trial_that_the_oracle_does_not_know(self, directory):
         """Killed between the two files that KerasTuner writes for a new trial."""
         orphan = project(directory) / "trial_2"
@@ -280,10 +290,10 @@ class TestDamage:
             {"hyperparameters": {"space": [], "values": {"tuner/trial_id": trial_id}}},
         ):
             path.write_text(json.dumps({**whole, **change}))
-            before = sorted(os.listdir(directory))
-            with pytest.raises((ValueError, RuntimeError)):
+            before = sorted(directory.parent.rglob("*"))
+            with pytest.raises((ValueError, RuntimeError), match="is no id of KerasTuner's"):
                 search(tuner(directory))
-            assert sorted(os.listdir(directory)) == before
+            assert sorted(directory.parent.rglob("*")) == before
 
     def test_interrupted_write_leaves_the_old_file(self, directory, monkeypatch):
         path = project(directory) / "oracle.json"

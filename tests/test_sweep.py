@@ -243,6 +243,23 @@ def test_sweep_stops_within_five_steps_of_the_blow_up():
     assert len(curve) <= steps <= len(curve) + 5
 
 
+@pytest.mark.parametrize("first", range(40, 45))
+def test_sweep_stops_within_five_steps_of_the_first_high_loss(first):
+    model = linear(keras.optimizers.SGD(0.1))
+    targets = np.tile(Y, (4, 1))[: 8 * 100].copy()
+    targets[8 * first :] += 1e4
+    report = sweep_in_training(
+        model,
+        lambda: model.fit(np.tile(X, (4, 1))[: 8 * 100], targets, batch_size=8, shuffle=False, verbose=0),
+        min_lr=1e-9,
+        max_lr=1e-7,
+        steps=100,
+    )
+    assert report.curve.losses[first] > 1e7 > report.curve.losses[first - 1]
+    # That of the first high loss, and five more.
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) <= first + 1 + 5
+
+
 def test_validation_stays_out_of_the_sweep():
     class Guarded(keras.Sequential):
         def evaluate(self, *_arguments, **_keywords):

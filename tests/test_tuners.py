@@ -24,6 +24,8 @@ from searches import (
 )
 
 import lrtuner
+from lrtuner.oracle import FATAL_KEY
+from lrtuner.tuners import _ChiefsOracle
 
 DROP_INS = {
     "RandomSearch": {"max_trials": 3, "seed": 7},
@@ -446,6 +448,32 @@ class TestFailures:
         for sweep in done.oracle.sweeps:
             assert sweep.hyperparameters.values["units"] == 2
             assert sweep.lr_range is not None
+
+    def test_a_worker_hears_in_its_sweep_that_the_search_has_ended(self, tmp_path):
+        worker = tuner(tmp_path)
+        trial = worker.oracle.create_trial(worker.tuner_id)
+        worker.oracle = _ChiefsOracle(worker.oracle, worker.tuner_id)
+        news = kt.engine.trial.Trial(kt.HyperParameters())
+        news.hyperparameters.values[FATAL_KEY] = "the disk is full"
+        worker.oracle._take_news(news)
+        with pytest.raises(kt.errors.FatalRuntimeError, match="the disk is full") as caught:
+            worker.run_trial(trial, X, Y, verbose=0)
+        # Not before it began.
+        assert "on_train_batch_end" in [entry.name for entry in caught.traceback]
+
+    def test_generators_serve_the_sweep_of_each_setting(self, tmp_path):
+        def endless():
+            while True:
+                yield X[:8], Y[:8]
+
+        done = tuner(tmp_path, build_choice, oracle=random_search(8), sweep={"steps": 30})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            done.search(
+                endless(), steps_per_epoch=4, epochs=1, validation_data=(X, Y), callbacks=[], verbose=0
+            )
+        assert len(done.oracle.sweeps) > 1
+        assert all(sweep.curve is not None for sweep in done.oracle.sweeps), done.oracle.sweeps
 
     def test_retries(self, tmp_path, capsys):
         oracle = random_search(1, max_retries_per_trial=1)
