@@ -587,7 +587,9 @@ class _Snapshot:
                 "for example by calling it on one batch of inputs, `model(x[:1])`."
             )
         self._model = model
-        model.optimizer.build(model.trainable_variables)
+        # A LossScaleOptimizer that is built twice has its variables twice, and the scale it began with.
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
         # By identity: one variable may stand in several of these lists.
         unique = {id(variable): variable for variable in variables}.values()
@@ -690,7 +692,8 @@ def sweep_in_training(
             plain_fit(**{name: value for name, value in arguments.items() if _takes(plain_fit, name)})
         raise _SweepFinished
 
-    before = {name: getattr(model, name, None) for name in ("steps_per_execution", "train_function")}
+    changed = ("steps_per_execution", "train_function", "history", "stop_training")
+    before = {name: getattr(model, name, None) for name in changed}
     try:
         _run_until_fit(model, train, fit)
     finally:

@@ -40,6 +40,18 @@ def log(event):
         file.write(json.dumps([time.time(), NAME, event]) + "\n")
 
 
+def number_of_sweep():
+    """Return which of the sweeps of all processes begins here: "sweep 0" for the first."""
+    number = 0
+    while True:
+        try:
+            os.close(os.open(os.path.join(options["directory"], f"sweep {number}"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            number += 1
+        else:
+            return f"sweep {number}"
+
+
 class Recorded(kt.HyperModel):
     """Writes down what it trains, and fails as the options say."""
 
@@ -55,10 +67,12 @@ class Recorded(kt.HyperModel):
         log("sweep" if sweep else "trial")
         if strategy:
             log(f"{model.distribute_strategy.num_replicas_in_sync} replicas")
-        if sweep and options.get("die") == NAME:
-            os.kill(os.getpid(), signal.SIGKILL)
         if sweep:
-            time.sleep(options.get("seconds", {}).get(NAME, 0))
+            number = number_of_sweep()
+            if options.get("die") == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seconds = options.get("seconds", {})
+            time.sleep(seconds.get(number, seconds.get(NAME, 0)))
         if sweep and options.get("failure") == "raises":
             raise OSError("the data is gone")
         if not sweep and options.get("failure") == "trials":
@@ -102,8 +116,6 @@ else:
         distribution_strategy=strategy,
     )
 
-if options.get("epochs") and NAME != "chief":
-    FIT["epochs"] = options["epochs"]
 tuner.search(X, Y, **FIT)
 
 if NAME == "chief":

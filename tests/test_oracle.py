@@ -2,6 +2,7 @@ import copy
 import json
 import os
 import threading
+import time
 
 import keras_tuner as kt
 import matplotlib.pyplot as plt
@@ -160,6 +161,29 @@ class TestHandOff:
             finish(oracle)
         assert oracle.sweeps[0].curve is not None
         assert oracle.lr_range is None
+
+    @pytest.mark.parametrize("slow_one_ends_first", [True, False])
+    def test_two_results_of_one_sweep(self, tmp_path, slow_one_ends_first):
+        oracle = waiting(tmp_path, lease=0.3)
+        slow = oracle.create_trial("worker0")
+        time.sleep(0.4)
+        again = oracle.create_trial("worker1")
+        assert again.trial_id != slow.trial_id
+        ends = [slow, again] if slow_one_ends_first else [again, slow]
+        ranges = []
+        for trial, scale in zip(ends, (1.0, 0.01), strict=True):
+            trial.hyperparameters.values["lrtuner/report"] = report(typical_losses(scale))
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+            ranges.append(oracle.lr_range)
+        assert len(oracle.sweeps) == 1
+        assert (
+            ranges[0]
+            == ranges[1]
+            == lrtuner.suggest_range(oracle.sweeps[0].curve, optimizer="SGD", batch_size=8, train_steps=100)
+        )
+        assert oracle.create_trial("worker0").trial_id == "0"
+        assert oracle.remaining_trials() == 1
 
     def test_threads(self, tmp_path):
         oracle = waiting(tmp_path)

@@ -70,12 +70,16 @@ def sweep(model, x=X, y=Y, **arguments):
     return lrtuner.find_lr(model, x, y, **arguments)
 
 
-def state_of(model):
-    optimizer = model.optimizer
-    optimizer.build(model.trainable_variables)
+def state_of(model, *, metrics=True):
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     return [
         np.copy(keras.ops.convert_to_numpy(variable.value))
-        for variable in [*model.variables, *optimizer.variables, *model.metrics_variables]
+        for variable in [
+            *model.variables,
+            *model.optimizer.variables,
+            *(model.metrics_variables if metrics else []),
+        ]
     ]
 
 
@@ -307,10 +311,12 @@ def test_model_comes_back_bit_for_bit(optimizer):
         optimizer, keras.layers.BatchNormalization(), keras.layers.Dropout(0.5), metrics=["accuracy"]
     )
     model.optimizer.learning_rate = 0.0123
-    model.fit(X, LABELS, verbose=0)
+    history = model.fit(X, LABELS, verbose=0)
     before = state_of(model)
     sweep(model, y=LABELS)
     assert_same(before, state_of(model))
+    assert model.history is history
+    assert not model.stop_training
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.0123)
     reference = classifier(
         optimizer, keras.layers.BatchNormalization(), keras.layers.Dropout(0.5), metrics=["accuracy"]
@@ -405,6 +411,21 @@ def test_model_comes_back_after_an_exception_and_ctrl_c(error):
     assert "fit" not in vars(model)
 
 
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+def test_model_comes_back_after_an_error_in_the_data():
+    def ending():
+        for start in range(0, 56, 8):
+            yield X[start : start + 8], Y[start : start + 8]
+        raise OSError("the data is gone")
+
+    model = linear(keras.optimizers.SGD(0.05, momentum=0.9))
+    before = state_of(model)
+    with pytest.raises(Exception, match="the data is gone"):
+        lrtuner.find_lr(model, ending(), min_lr=1e-4, max_lr=0.1, steps=20, verbose=0)
+    assert_same(before, state_of(model))
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.05)
+
+
 def test_callback_can_leave_the_model_as_the_sweep_left_it():
     model = linear()
     before = state_of(model)
@@ -455,7 +476,11 @@ def assert_swept_as_by_hand(make_model, x, y, *, swept=None, batch_size=28, rtol
     keras.utils.set_random_seed(1)
     model = make_model()
     source = (x, y) if swept is None else swept()
+    # Metrics have no variables before the first fit.
+    before = state_of(model, metrics=False) if model.built else None
     curve = sweep(model, *source, batch_size=batch_size if swept is None else None, steps=12, **arguments)
+    if before is not None:
+        assert_same(before, state_of(model, metrics=False))
     # A few optimizers blow up before the ramp's end.
     assert len(curve) >= 10
     keras.utils.set_random_seed(1)
