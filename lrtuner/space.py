@@ -302,10 +302,11 @@ def union(entry: Any, parts: Sequence[Any], default: float) -> Any:
         parts: What `narrowed` made of it for several ranges, at least one.
         default: Its default value, from one of the parts.
     """
-    if isinstance(parts[0], hp_types.Choice):
-        if not all(isinstance(part, hp_types.Choice) for part in parts):
-            # A `reverse_log` grid of which one range keeps all and another some.
-            return entry
+    are_choices = [isinstance(part, hp_types.Choice) for part in parts]
+    if any(are_choices) and not all(are_choices):
+        # A `reverse_log` grid of which one range keeps all and another some.
+        return _with_bounds(entry, entry.min_value, entry.max_value, default)
+    if all(are_choices):
         values = [value for part in parts for value in part.values]
         order = list(entry.values) if isinstance(entry, hp_types.Choice) else sorted(values)
         return hp_types.Choice(

@@ -2,7 +2,10 @@
 
 import pathlib
 import re
+import runpy
+import sys
 
+import keras
 import matplotlib
 import pytest
 
@@ -72,3 +75,24 @@ def test_rules_in_the_readme_are_the_rules():
 
     table = README[README.index("| `rule=` |") :]
     assert re.findall(r"^\| `\"(\w+)\"` ", table, flags=re.MULTILINE) == list(RULES)
+
+
+def mnist(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["mnist.py", *arguments])
+    runpy.run_path(str(ROOT / "examples" / "mnist.py"), run_name="__main__")
+
+
+def test_mnist_that_cannot_be_downloaded(monkeypatch):
+    def load_data():
+        raise Exception("URL fetch failure: no network")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
+    with pytest.raises(SystemExit, match=r"(?s)no network.*--data digits"):
+        mnist(monkeypatch)
+
+
+@pytest.mark.slow
+def test_mnist_with_the_shipped_digits(monkeypatch, capsys):
+    mnist(monkeypatch, "--data", "digits", "--epochs", "1")
+    at_default, at_sweeps = re.findall(r"at the .* rate \S+ +(0\.\d+)", capsys.readouterr().out)
+    assert float(at_sweeps) > float(at_default) + 0.1

@@ -14,7 +14,11 @@ from lrtuner.space import (
     NothingToNarrowError,
     Relation,
     find_learning_rate,
+    is_inside,
+    move_inside,
     narrow,
+    narrowed,
+    union,
 )
 
 RATE = "learning_rate"
@@ -355,6 +359,22 @@ def test_narrowing_is_sound(entry, lr_range):
         assert copy.space[0].default == narrowed.default
         assert sorted(drawn(copy.space[0])) == sorted(values)
         assert copy.values == hyperparameters.values
+
+
+@given(st.one_of(floats(), integers(), choices()), ranges(), ranges())
+def test_a_union_holds_both_parts_and_values_move_into_each(entry, one, other):
+    parts = [narrowed(entry, lr_range) for lr_range in (one, other)]
+    whole = union(entry, parts, parts[0].default)
+    assert whole.default == parts[0].default
+    assert all(is_inside(value, whole) for part in parts for value in drawn(part))
+    for part in parts:
+        for value in drawn(entry):
+            moved = move_inside(value, entry, part)
+            assert is_inside(moved, part)
+            if is_inside(value, part):
+                assert moved == value
+            if isinstance(part, hp_types.Choice) or part.step is not None:
+                assert is_one_of(moved, drawn(part))
 
 
 @given(floats(), ranges())
