@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from searches import (
     RATE,
+    X,
+    Y,
     assert_narrowed,
     build_model,
     compiled,
@@ -471,6 +474,22 @@ def test_ctrl_c_in_a_sweep(tmp_path):
         search(tuner(tmp_path, build))
     assert not (project(tmp_path) / "lr_range.json").exists()
     assert_narrowed(search(tuner(tmp_path, build)))
+
+
+def test_an_interrupt_from_outside_ends_a_compiled_sweep(tmp_path):
+    def interrupting():
+        for number in itertools.count():
+            if number == 20:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield X[:8], Y[:8]
+
+    stopped = tuner(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.search(interrupting(), steps_per_epoch=8, shuffle=False, validation_data=(X, Y), verbose=0)
+    assert stopped.oracle.sweeps == []
+    again = search(tuner(tmp_path))
+    assert_narrowed(again)
+    assert [trial.status for trial in again.oracle.trials.values()] == ["COMPLETED"] * 2
 
 
 def test_grid_search_says_that_it_cannot_go_on(tmp_path):
