@@ -447,7 +447,7 @@ class TestFailures:
         assert {sweep.hyperparameters.values["optimizer"] for sweep in done.oracle.sweeps} == {"sgd", "adam"}
         for sweep in done.oracle.sweeps:
             assert sweep.hyperparameters.values["units"] == 2
-            assert sweep.lr_range is not None
+            assert sweep.curve is not None
 
     def test_a_worker_hears_in_its_sweep_that_the_search_has_ended(self, tmp_path):
         worker = tuner(tmp_path)
