@@ -133,7 +133,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             raise
 
     def _build_for_sweep(self, hp: kt.HyperParameters) -> Any:
-        """Builds at the given values, or at the defaults where a build refuses, say, a model as large."""
+        """Builds at the given values, or where that fails at the defaults, as for too large a model."""
         try:
             return self.hypermodel.build(hp)
         except kt.errors.FatalError:
@@ -392,7 +392,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     Raises:
         TypeError: Where the sweep's arguments come beside an `LRRangeOracle`.
-        ValueError: Where the learning-rate hyperparameter can't be found in what the hypermodel declares.
+        ValueError: Where the learning-rate hyperparameter can't be found in what the hypermodel declares, or
+            the oracle or the hypermodel is none.
     """
 
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
