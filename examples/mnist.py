@@ -81,6 +81,7 @@ def main() -> None:
     lr_range = lrtuner.suggest_range(
         curve,
         optimizer="SGD",
+        momentum=0.0,
         batch_size=BATCH_SIZE,
         train_steps=arguments.epochs * math.ceil(len(x) / BATCH_SIZE),
     )
