@@ -268,7 +268,7 @@ class TestSettings:
 
     def test_promoted_trials_keep_their_rate(self, tmp_path):
         inner = kt.oracles.HyperbandOracle(objective="val_loss", seed=1, max_epochs=9)
-        trials = [event for event in run(choosing(tmp_path, inner)) if isinstance(event, dict)]
+        trials = [event for event in run(choosing(tmp_path, inner, rule="d90")) if isinstance(event, dict)]
         promoted = [values for values in trials if "tuner/trial_id" in values]
         assert promoted
         for values in promoted:

@@ -484,8 +484,15 @@ def test_an_interrupt_from_outside_ends_a_compiled_sweep(tmp_path):
             yield X[:8], Y[:8]
 
     stopped = tuner(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        stopped.search(interrupting(), steps_per_epoch=8, shuffle=False, validation_data=(X, Y), verbose=0)
+    # A shell starts what it runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopped.search(
+                interrupting(), steps_per_epoch=8, shuffle=False, validation_data=(X, Y), verbose=0
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert stopped.oracle.sweeps == []
     again = search(tuner(tmp_path))
     assert_narrowed(again)
