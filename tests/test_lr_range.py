@@ -407,12 +407,14 @@ class TestEvidence:
         assert earned == pytest.approx([1.4, 1.2, 1.2])
         assert plain.max_lr > heavy.max_lr
 
-    def test_a_clear_descent_reads_lower_than_a_noisy_one(self):
-        clear, noisy = (suggest_range(sweep(noise=noise, seed=2), optimizer="Adam") for noise in (0.005, 0.2))
-        assert (
-            clear.evidence.descent / clear.evidence.noise > 10 * noisy.evidence.descent / noisy.evidence.noise
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_a_clear_descent_reads_lower_than_a_noisy_one(self, seed):
+        # With these seeds both curves have their landmarks at the same rates.
+        clear, noisy = (
+            suggest_range(sweep(60, noise=noise, seed=seed), optimizer="Adam") for noise in (0.003, 0.03)
         )
-        assert clear.max_lr < noisy.max_lr
+        assert clear.evidence.descent_end == noisy.evidence.descent_end
+        assert math.log10(noisy.max_lr / clear.max_lr) > 0.02
 
     def test_short_noise_leaves_only_what_is_usual(self):
         losses = np.random.default_rng(0).normal(2.3, 0.05, 12)
