@@ -15,17 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.curve import (
-    FloatArray,
-    LRCurve,
-    blow_up,
-    check_bounds,
-    check_keys,
-    config_float,
-    ema,
-    local_linear_weights,
-    smoothing_bandwidth,
-)
+from lrtuner.blow_up import blow_up
+from lrtuner.curve import LRCurve
+from lrtuner.records import check_bounds, check_keys, config_float
+from lrtuner.smoothing import FloatArray, ema, local_linear_weights, smoothing_bandwidth
 
 IndexArray = npt.NDArray[np.intp]
 
