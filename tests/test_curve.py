@@ -316,7 +316,9 @@ def test_detector_and_blow_up_agree_on_any_losses(losses):
     assert not bad or index <= bad[0]
 
 
-@pytest.mark.parametrize("module", ["records", "smoothing", "blow_up", "curve", "lr_range"])
+@pytest.mark.parametrize(
+    "module", ["records", "smoothing", "blow_up", "curve", "lr_range", "reading", "rules"]
+)
 def test_import_loads_numpy_alone(module):
     heavy = ("tensorflow", "keras", "matplotlib")
     code = f"import sys, lrtuner.{module}; print([name for name in {heavy} if name in sys.modules])"
