@@ -202,7 +202,7 @@ CURVE_AND_OPTIMIZER = CurveAndOptimizerConstants()
 
 
 def _curve_alone(curve: LRCurve) -> LRRange:
-    """About one and a half decades around the rate at which the loss has nearly finished its descent."""
+    """Return about one and a half decades around the rate at which the descent is nearly finished."""
     reading = read_curve(curve)
     below = reading.between(CURVE_ALONE.below)
     if reading.complete is not None:
@@ -217,7 +217,7 @@ def _curve_alone(curve: LRCurve) -> LRRange:
 
 
 def _curve_and_optimizer(curve: LRCurve) -> LRRange:
-    """The curve weighed against the optimizer's usual rate.
+    """Return the range of the curve weighed against the optimizer's usual rate.
 
     Where data and loss have usual scales, that rate is as good as a sweep; elsewhere it is decades off.
     Without an optimizer that has a usual rate, this is `_curve_alone`.
@@ -277,7 +277,7 @@ def batch_size_shift(batch_size: int, reference: int) -> float:
 
 
 def _is_vague_sgd(training: Training) -> bool:
-    """Whether the optimizer is SGD with or without a momentum that nobody knows."""
+    """Return whether the optimizer is SGD of unknown momentum."""
     return (training.optimizer or "").lower() == "sgd" and training.momentum is None
 
 
@@ -311,7 +311,7 @@ def _swept(curve: LRCurve, reading: Reading, low: float, high: float, evidence: 
 
 
 def _steepest_to_minimum(curve: LRCurve, ratio: float = math.inf) -> LRRange:
-    """From the steepest descent of the averaged loss to a tenth of the rate at its minimum.
+    """Return the range from the steepest descent of the averaged loss to a tenth of the rate at its minimum.
 
     The curve is read up to where the averaged loss exceeds its best by the ratio.
     """
@@ -344,7 +344,7 @@ def _steepest_to_minimum(curve: LRCurve, ratio: float = math.inf) -> LRRange:
 
 
 def _steepest_to_minimum_4x(curve: LRCurve) -> LRRange:
-    """The same, up to where the averaged loss exceeds four times its best, where the notebook stopped."""
+    """Return the same, up to where the averaged loss is over four times its best, as the notebook did."""
     return _steepest_to_minimum(curve, ratio=4.0)
 
 

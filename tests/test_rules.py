@@ -195,8 +195,8 @@ def test_suggest_range_checks_its_arguments():
         suggest_range(curve, rule=3)
     with pytest.raises(
         ValueError,
-        match=r"one of \['curve_alone', 'curve_and_optimizer', 'steepest_to_minimum', 'steepest_to_minimum_4x'\] "
-        "or a callable, got 'best'",
+        match=r"one of \['curve_alone', 'curve_and_optimizer', 'steepest_to_minimum', "
+        r"'steepest_to_minimum_4x'\] or a callable, got 'best'",
     ):
         suggest_range(curve, rule="best")
     for hint in ("train_steps", "batch_size"):
