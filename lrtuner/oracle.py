@@ -27,7 +27,7 @@ from typing import Any
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.curve import LRCurve
+from lrtuner.curve import LRCurve, Training
 from lrtuner.jobs import Job, Jobs
 from lrtuner.lr_range import LRRange, NoRangeError
 from lrtuner.rules import next_range, suggest_range
@@ -976,16 +976,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 return f"the sweep's report can't be read: {type(error).__name__}: {error}"
             sweep.curve = read.curve
-            sweep.batch_size = read.batch_size
+            training = read.curve.training or Training()
+            sweep.batch_size = training.batch_size
             if read.fault is not None:
                 return read.fault
             sweep.lr_range = suggest_range(
-                read.curve,
-                rule=self.rule,
-                train_steps=self._train_steps(read),
-                optimizer=read.optimizer,
-                batch_size=read.batch_size,
-                momentum=read.momentum,
+                read.curve, rule=self.rule, train_steps=self._train_steps(training)
             )
             evidence = sweep.lr_range.evidence
             if evidence is not None and not evidence.is_from_curve:
@@ -1001,10 +997,10 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             return f"{type(error).__name__}: {error}"
         return None
 
-    def _train_steps(self, report: SweepReport) -> int | None:
+    def _train_steps(self, training: Training) -> int | None:
         """Returns the batches in a full training: Hyperband sets its trials' epochs by itself."""
-        epochs = getattr(self.oracle, "max_epochs", None) or report.epochs
-        return report.batches_per_epoch * epochs if report.batches_per_epoch and epochs else None
+        epochs = getattr(self.oracle, "max_epochs", None) or training.epochs
+        return training.batches_per_epoch * epochs if training.batches_per_epoch and epochs else None
 
     def skip_sweeps(self, reason: str) -> None:
         """Goes on in the declared space, without a sweep.

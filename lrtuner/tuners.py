@@ -215,8 +215,10 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         )
         assert settings is not None
         if task["scales"]:
+            training = report.curve.training
+            batch_size = None if training is None else training.batch_size
             settings = dataclasses.replace(
-                settings, batch_size=self._batch_size_name(hp, model, report.batch_size, train)
+                settings, batch_size=self._batch_size_name(hp, model, batch_size, train)
             )
         relation = {"values": list(points), "rates": list(points.values())} if points else None
         return json.dumps(

@@ -21,6 +21,7 @@ from searches import (
 )
 
 import lrtuner
+from lrtuner.curve import Training
 from lrtuner.oracle import SETTINGS_KEY
 from lrtuner.settings import SettingSpace
 from lrtuner.sweep import SweepReport
@@ -39,9 +40,10 @@ def finished(tmp_path_factory):
 
 
 def report(losses, settings=None):
-    curve = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(losses)), np.asarray(losses, dtype=float))
+    training = Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
+    rates = np.geomspace(1e-7, 10.0, len(losses))
     config = SweepReport(
-        curve=curve, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2
+        curve=lrtuner.LRCurve(rates, np.asarray(losses, dtype=float), training=training)
     ).to_config()
     return json.dumps({**config, "relation": None, "settings": (settings or SettingSpace()).to_config()})
 

@@ -258,6 +258,7 @@ def test_sweep_stops_within_five_steps_of_the_first_high_loss(first):
         min_lr=1e-9,
         max_lr=1e-7,
         steps=100,
+        shuffle=False,
     )
     assert report.curve.losses[first] > 1e7 > report.curve.losses[first - 1]
     # That of the first high loss, and five more.
@@ -278,6 +279,7 @@ def test_validation_stays_out_of_the_sweep():
             min_lr=1e-4,
             max_lr=0.3,
             steps=33,
+            shuffle=False,
         )
 
     assert train(validation_data=(X, Y), epochs=2).curve == sweep(linear())

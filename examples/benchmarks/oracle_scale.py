@@ -21,6 +21,7 @@ import keras_tuner as kt
 import numpy as np
 
 import lrtuner
+from lrtuner.curve import Training
 from lrtuner.oracle import REPORT_KEY, SETTINGS_KEY
 from lrtuner.settings import SettingSpace
 from lrtuner.sweep import SweepReport
@@ -59,7 +60,8 @@ def finish_sweeps(oracle, workers):
         rates = np.geomspace(1e-7, 10.0, 100)
         scaled = rates / (1.0 if optimizer == "SGD" else 0.1)
         losses = 2.0 - 1.5 / (1.0 + (3e-3 / scaled) ** 2) + np.minimum(scaled / 0.5, 20.0) ** 4
-        report = SweepReport(lrtuner.LRCurve(rates, losses), optimizer, 64, 100, 10).to_config()
+        training = Training(optimizer=optimizer, batch_size=64, batches_per_epoch=100, epochs=10)
+        report = SweepReport(curve=lrtuner.LRCurve(rates, losses, training=training)).to_config()
         report = {**report, "relation": None, "settings": settings}
         sweep.hyperparameters.values[REPORT_KEY] = json.dumps(report)
         sweep.status = "COMPLETED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 from typing import Any
 
@@ -49,7 +50,8 @@ def find_lr(
         verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line without a bar.
         sample_weight: As for `model.fit`.
         class_weight: As for `model.fit`.
-        shuffle: As for `model.fit`.
+        shuffle: Boolean, whether to draw the batches in random order from any source: data that come in an
+            order move the losses as the learning rate does. `False` takes them as they come.
         steps_per_epoch: As for `model.fit`.
 
     Returns:
@@ -90,7 +92,11 @@ def find_lr(
         max_lr=max_lr,
         steps=steps,
         restore=True,
+        shuffle=shuffle,
     )
     if report.fault is not None:
         warn(f"{report.fault}.")
-    return report.curve
+    # One epoch is no more than the default of `model.fit`, which was not asked for.
+    training = report.curve.training
+    assert training is not None
+    return dataclasses.replace(report.curve, training=dataclasses.replace(training, epochs=None))

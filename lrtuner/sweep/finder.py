@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from typing import Any
 
 import keras
 import numpy as np
 
-from lrtuner.curve import BlowUpDetector, FloatArray, LRCurve, geometric_ramp
+from lrtuner.blow_up import BlowUpDetector
+from lrtuner.curve import LRCurve, Training, geometric_ramp
+from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.errors import UnusableModelError
 from lrtuner.sweep.messages import warn
+from lrtuner.sweep.optimizers import momentum_of, own_optimizer
 from lrtuner.sweep.recorders import Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder
 from lrtuner.sweep.snapshot import Snapshot
@@ -114,6 +118,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self.verbose = verbose
         self.curve: LRCurve | None = None
         self._run: _Run | None = None
+        # What the model was at the start, where that is kept.
+        self._start: Snapshot | None = None
         # A sweep inside of training code brings an order of its own, and may choose how it records.
         self._order = SweepOrder()
         self._recorder: type[Recorder] | None = None
@@ -128,17 +134,33 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             cut_off.close()
         _at_work[self.model] = self
         self.curve = None
-        self._run = _Run(
-            self.model,
-            geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps()),
-            self._order,
-            recorder=self._recorder or recorder_for(self.model),
-            restore=self.restore,
-            verbose=self.verbose,
+        ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
+        self._start = Snapshot(self.model) if self._keeps_start() else None
+        recorder = self._recorder or recorder_for(self.model)
+        self._run = _Run(self.model, ramp, self._order, recorder, self.verbose)
+
+    def _keeps_start(self) -> bool:
+        return self.restore
+
+    def _batches_per_epoch(self) -> int | None:
+        batches: int | None = self.params.get("steps")
+        return batches
+
+    def _training(self, rows: int | None) -> Training:
+        """Return what is known about the training.
+
+        Not its epochs: a fit around a callback may run for the sweep alone.
+        """
+        optimizer = self._order.optimizer or own_optimizer(self.model)
+        return Training(
+            optimizer=type(optimizer).__name__,
+            momentum=momentum_of(optimizer),
+            batch_size=rows,
+            batches_per_epoch=self._batches_per_epoch(),
         )
 
     def _number_of_steps(self) -> int:
-        per_epoch = self.params.get("steps")
+        per_epoch = self._batches_per_epoch()
         if per_epoch == 0:
             raise UnusableModelError("The training data is empty: it has no batch.")
         if per_epoch == 1:
@@ -148,7 +170,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             )
         available = None if per_epoch is None else per_epoch * self.params["epochs"]
         if self.steps is not None:
-            if available is not None and available < self.steps:
+            if per_epoch is not None and available is not None and available < self.steps:
                 raise ValueError(
                     f"The sweep needs {self.steps} batches but this fit runs {available} "
                     f"({self.params['epochs']} epochs of {per_epoch}): pass "
@@ -198,24 +220,21 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         `fit` does so when it ends by itself. Call it where `fit` was left by an exception; calling it twice
         does no harm.
         """
-        if self._run is not None:
-            self.curve = self._run.close()
-            self._run = None
-            _at_work.pop(self.model, None)
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        training = self._training(run.rows)
+        self.curve = dataclasses.replace(run.close(), training=training)
+        if self.restore and self._start is not None:
+            self._start.restore()
+        _at_work.pop(self.model, None)
 
 
 class _Run:
     """One sweep of a model during its fit."""
 
     def __init__(
-        self,
-        model: Any,
-        ramp: FloatArray,
-        order: SweepOrder,
-        *,
-        recorder: type[Recorder],
-        restore: bool,
-        verbose: int | str,
+        self, model: Any, ramp: FloatArray, order: SweepOrder, recorder: type[Recorder], verbose: int | str
     ) -> None:
         self._model = model
         self._ramp = ramp
@@ -224,7 +243,6 @@ class _Run:
         self._blow_up = BlowUpDetector()
         self._batches_before_epoch = -1
         self._finished = False
-        self._snapshot = Snapshot(model) if restore else None
         self._recorder = recorder(model, ramp, order.optimizer)
         self._progress = None
         if verbose != 0:
@@ -267,12 +285,20 @@ class _Run:
         self._finished = True
         self._model.stop_training = True
 
+    @property
+    def batches(self) -> int:
+        """Batches recorded so far."""
+        return len(self._losses)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows in the largest batch so far, or None where they can't be seen."""
+        return self._recorder.rows()
+
     def close(self) -> LRCurve:
-        """Give the model back and return the curve."""
+        """Give the model its own training step back and return the curve."""
         if self._progress is not None:
             self._progress.update(len(self._losses), finalize=True)
-        curve = LRCurve(self._ramp[: len(self._losses)], np.array(self._losses, dtype=float))
         self._recorder.release()
-        if self._snapshot is not None:
-            self._snapshot.restore()
-        return curve
+        losses = np.array(self._losses, dtype=float)
+        return LRCurve(self._ramp[: len(losses)], losses)

@@ -45,6 +45,13 @@ def optimizers_of(model: Any) -> list[Any]:
     return [one for one in unique.values() if one is own or one is not model.optimizer]
 
 
+def momentum_of(optimizer: Any) -> float | None:
+    """Return an optimizer's momentum, at least 0 and below 1, or None where it has none to set."""
+    momentum = getattr(optimizer, "momentum", None)
+    # Keras allows for a momentum of 1, with which no rate trains.
+    return float(momentum) if isinstance(momentum, (int, float)) and 0 <= momentum < 1 else None
+
+
 def compiled_with(model: Any) -> Any:
     """Return what a model is compiled with, as far as it moves the best learning rate by much.
 

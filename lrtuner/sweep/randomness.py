@@ -38,6 +38,17 @@ def keep_random_state() -> Callable[[], None]:
     return restore
 
 
+def current_seed() -> int:
+    """Return a seed that follows from Python's generator, and draw nothing from it.
+
+    After `keras.utils.set_random_seed` it is always the same.
+    """
+    state = random.getstate()
+    seed = random.getrandbits(31)
+    random.setstate(state)
+    return seed
+
+
 def _keep_backend_random_state() -> Callable[[], None]:
     backend = keras.backend.backend()
     if backend == "torch":

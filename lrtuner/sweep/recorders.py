@@ -23,6 +23,9 @@ class Recorder(Protocol):
     def new_losses(self, position: int, logs: dict[str, Any]) -> list[float]:
         """Return the losses from that position on, after a call of the training function."""
 
+    def rows(self) -> int | None:
+        """Return the rows in the largest batch so far, or None where they can't be seen."""
+
     def release(self) -> None:
         """Give the model its own step back."""
 
@@ -97,6 +100,21 @@ class SweptStep:
         for tracker in self.trackers:
             tracker.reset_state()
 
+    def rows_in(self, data: Any) -> Any:
+        """Return the rows in a batch: a number where it is known, otherwise TensorFlow's tensor, or None."""
+        strategy = getattr(self.model, "distribute_strategy", None)
+        if strategy is not None and strategy.num_replicas_in_sync > 1:
+            # This is a part of the batch.
+            return None
+        leaf = next((leaf for leaf in keras.tree.flatten(data) if hasattr(leaf, "shape")), None)
+        if leaf is None or len(leaf.shape) == 0:
+            return None
+        if leaf.shape[0] is None and keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.shape(leaf)[0] if isinstance(leaf, tf.Tensor) else None
+        return int(leaf.shape[0])
+
     def own_loss(self, logs: dict[str, Any], weights: Any = None) -> Any:
         """Return the batch's loss from what the step reports; NaN where it left weights that are not finite.
 
@@ -141,19 +159,29 @@ class StepwiseRecorder:
             )
         self._ramp = ramp
         self._step = step = SweptStep(model, optimizer)
+        self._rows: int | None = None
         # Only JAX keeps the model's state outside of its variables while it trains: its step takes and
         # returns that state, the trained weights first, and changes no variables.
         self._is_stateless = keras.backend.backend() == "jax"
 
         def swept_step(*arguments: Any) -> Any:
+            data = arguments[-1]
+            rows = step.rows_in(data)
+            if isinstance(rows, int):
+                self._rows = max(rows, self._rows or 0)
             if self._is_stateless:
                 logs, state = step.run(*arguments)
-                return {"loss": step.own_loss(logs, state[0])}, state
+                return {"loss": step.own_loss(logs, state[0]), **self._seen_in(data)}, state
             # Here and not from Python, since it may be compiled.
             step.reset_trackers()
-            return {"loss": step.own_loss(step.run(*arguments))}
+            return {"loss": step.own_loss(step.run(*arguments)), **self._seen_in(data)}
 
         step.install(swept_step)
+
+    def _seen_in(self, data: Any) -> dict[str, Any]:
+        """Return what else to report of a batch."""
+        del data
+        return {}
 
     def before_batch(self, position: int) -> None:
         """Set the batch's rate."""
@@ -167,11 +195,25 @@ class StepwiseRecorder:
         del position
         return [float(_loss_in(logs))]
 
+    def rows(self) -> int | None:
+        """Return the rows in the largest batch so far, or None where a compiled step takes any number."""
+        return self._rows
+
     def release(self) -> None:
         """Give the model its own step back."""
         if self._is_stateless:
             self._step.model.jax_state_sync()
         self._step.release()
+
+
+class InspectingRecorder(StepwiseRecorder):
+    """Reports, besides the loss, in how many rows of a batch there are values that are not finite."""
+
+    NAMES = ("x", "y", "sample_weight")
+
+    def _seen_in(self, data: Any) -> dict[str, Any]:
+        parts = zip(self.NAMES, keras.utils.unpack_x_y_sample_weight(data), strict=True)
+        return {name: _rows_with_holes(part) for name, part in parts}
 
 
 class CompiledRecorder:
@@ -185,8 +227,12 @@ class CompiledRecorder:
         indices = tf.range(len(ramp))
         self._position = position = tf.Variable(0, dtype=indices.dtype)
         self._recorded = recorded = tf.Variable(tf.zeros(len(ramp)))
+        self._rows = largest = tf.Variable(0, dtype=indices.dtype)
 
         def swept_step(data: Any) -> dict[str, Any]:
+            rows = step.rows_in(data)
+            if rows is not None:
+                largest.assign(tf.maximum(largest, tf.cast(rows, largest.dtype)))
             step.rate.assign(rates[tf.minimum(position, len(ramp) - 1)])
             step.reset_trackers()
             loss = tf.cast(step.own_loss(step.run(data)), recorded.dtype)
@@ -216,6 +262,10 @@ class CompiledRecorder:
         recorded: list[float] = self._recorded.numpy()[position : int(self._position.numpy())].tolist()
         return recorded
 
+    def rows(self) -> int | None:
+        """Return the rows in the largest batch so far, or None where its tensors don't tell."""
+        return int(self._rows.numpy()) or None
+
     def release(self) -> None:
         """Give the model its own step back."""
         self._step.release()
@@ -234,3 +284,19 @@ def _loss_in(logs: dict[str, Any]) -> Any:
             "Return {'loss': ...} from train_step."
         )
     return logs["loss"]
+
+
+def _rows_with_holes(part: Any) -> Any:
+    """Return the number of rows with a value that is not finite, in what a batch holds of one kind."""
+    count = keras.ops.zeros(())
+    for leaf in keras.tree.flatten(part):
+        # Labels and texts are always there, and of ragged and sparse tensors the rows can't be told.
+        if "float" not in str(getattr(leaf, "dtype", "")) or not keras.ops.is_tensor(leaf):
+            continue
+        if hasattr(leaf, "row_splits") or hasattr(leaf, "dense_shape") or len(leaf.shape) == 0:
+            continue
+        finite = keras.ops.isfinite(leaf)
+        if len(leaf.shape) > 1:
+            finite = keras.ops.all(finite, axis=tuple(range(1, len(leaf.shape))))
+        count = keras.ops.maximum(count, keras.ops.sum(1.0 - keras.ops.cast(finite, "float32")))
+    return count

@@ -30,29 +30,19 @@ class SweepOrder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepReport:
-    """What a sweep found, and what is known about the training that it was part of.
+    """What a sweep found.
 
     Attributes:
-        curve: The recorded `LRCurve`.
-        optimizer: Class name of the optimizer.
-        momentum: Its momentum, or `None` where it has none to set.
-        batch_size: Rows in a batch, or `None` where the data brings its own batches.
-        batches_per_epoch: Batches in an epoch, or `None` where nobody knows.
-        epochs: Epochs that the training was to have, or `None`.
-        fault: What in the data has spoilt the curve, in words, or `None`.
+        curve: The recorded `LRCurve`, with what is known about the training that it was part of.
+        fault: What in the data or in the model has made the loss NaN, in words, or `None`.
     """
 
     curve: LRCurve
-    optimizer: str
-    momentum: float | None = None
-    batch_size: int | None = None
-    batches_per_epoch: int | None = None
-    epochs: int | None = None
     fault: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         """Return the report as a dict for JSON."""
-        return {**dataclasses.asdict(self), "curve": self.curve.to_config()}
+        return {"curve": self.curve.to_config(), "fault": self.fault}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SweepReport:

@@ -42,3 +42,8 @@ class Snapshot:
             sync()
         for variable, value in self._values:
             variable.assign(value)
+
+
+def size_of(model: Any) -> int:
+    """Return the number of values in a model's weights."""
+    return sum(int(np.prod(variable.shape)) for variable in model.variables)

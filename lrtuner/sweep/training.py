@@ -6,24 +6,35 @@ import dataclasses
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
-from lrtuner.curve import BlowUpDetector, FloatArray
+from lrtuner.curve import LRCurve, Training
+from lrtuner.sweep.data import (
+    in_given_order,
+    in_random_order,
+    is_stateful,
+    rows_declared,
+    some_inputs,
+)
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
-from lrtuner.sweep.finder import LRFinder
+from lrtuner.sweep.faults import Inspection, ended_suddenly, fault_in_words, holes_in_arrays
+from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
 from lrtuner.sweep.optimizers import own_optimizer
+from lrtuner.sweep.randomness import keep_random_state, preserved_random_state
 from lrtuner.sweep.recorders import CompiledRecorder, Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder, SweepReport
+from lrtuner.sweep.snapshot import Snapshot, size_of
 
 # Steps in one call of the compiled function. It takes three high losses to tell a blow-up, and a sweep
 # notices when the call is over: five steps after the first one at the latest.
 _STEPS_PER_CALL = 4
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
+# Values in the weights of a model that are kept to look for faults: with the optimizer's, a copy of 3 GB.
+_MOST_KEPT = 2**28
 # What a sweep leaves out of a call of `model.fit`.
 _LEFT_OUT = ("validation_data", "validation_steps", "validation_batch_size", "initial_epoch")
 
@@ -45,11 +56,13 @@ def sweep_in_training(
     restore: bool = False,
     on_start: Callable[[], SweepOrder] = SweepOrder,
     recorder: type[Recorder] | None = None,
+    shuffle: bool = True,
 ) -> SweepReport:
     """Run a training function and turn the `model.fit` inside of it into a sweep.
 
     Whatever the training function passes to `model.fit` holds, data, batch size, weights and `verbose` among
-    it. Callbacks and validation are left out, and the number of epochs is whatever the sweep takes.
+    it. Callbacks and validation are left out, the number of epochs is whatever the sweep takes, and the
+    batches come in random order, see `in_random_order`.
 
     Args:
         model: A compiled Keras model.
@@ -60,6 +73,7 @@ def sweep_in_training(
         restore: Whether to give the model back as it was.
         on_start: Called when `model.fit` is about to begin; says what to sweep.
         recorder: What records the sweep, for comparisons; by default what serves the model best.
+        shuffle: Whether to draw the batches in random order, whatever is passed to `model.fit`.
 
     Returns:
         A `SweepReport` with a curve of at most `steps` batches.
@@ -79,24 +93,33 @@ def sweep_in_training(
             verbose=arguments.get("verbose", "auto"),
             order=dataclasses.replace(order, epochs=order.epochs or _epochs(arguments)),
             recorder=recorder or recorder_for(model),
+            arguments=arguments,
         )
 
-    fit = _SweptFit(model, new_finder)
+    fit = _SweptFit(model, new_finder, shuffle=shuffle)
     try:
         _run_until_fit(model, train, fit)
+        return fit.report()
     finally:
         fit.close()
-    return fit.report()
 
 
 class _FinderInTraining(LRFinder):
     """The finder of a sweep whose order and data are known."""
 
-    def __init__(self, *args: Any, order: SweepOrder, recorder: type[Recorder], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        order: SweepOrder,
+        recorder: type[Recorder],
+        arguments: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._order = order
         self._recorder = recorder
-        self._generator_has_ended = False
+        self._arguments = arguments
+        self.data = in_given_order(arguments)
 
     @property
     def optimizer(self) -> Any:
@@ -108,15 +131,39 @@ class _FinderInTraining(LRFinder):
         """Whether several steps may run in one call."""
         return self._recorder is CompiledRecorder
 
-    def until_its_end(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Pass a generator's batches on; Keras would start an exhausted one again with its first two."""
-        # Not `yield from`, which would close the user's generator together with this one.
-        for batch in batches:  # noqa: UP028
-            yield batch
-        self._generator_has_ended = True
+    @property
+    def start(self) -> Snapshot | None:
+        """What the model was at the start of the sweep, or None where it had no weights or too many."""
+        return self._start
+
+    def steps_for(self, batches_per_epoch: int | None) -> int:
+        """Return the number of batches in the sweep, given those in an epoch."""
+        if self.steps is not None:
+            return self.steps
+        return default_steps(batches_per_epoch, epochs=self._order.epochs, sweeps=self._order.sweeps)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record the batch's loss, and let go of the batches before it."""
+        super().on_train_batch_end(batch, logs)
+        if self._run is not None:
+            self.data.forget(self._run.batches - 1)
+
+    def _keeps_start(self) -> bool:
+        # To run the batch again that may have spoilt the sweep.
+        return self.restore or (self.model.built and size_of(self.model) <= _MOST_KEPT)
+
+    def _batches_per_epoch(self) -> int | None:
+        return self.data.batches_per_epoch if self.data.is_endless else super()._batches_per_epoch()
+
+    def _training(self, rows: int | None) -> Training:
+        return dataclasses.replace(
+            super()._training(rows),
+            batch_size=rows_declared(self._arguments) or rows,
+            epochs=self._order.epochs,
+        )
 
     def _data_has_ended(self) -> bool:
-        return self._generator_has_ended
+        return self.data.has_ended
 
 
 class _SweptFit:
@@ -124,14 +171,18 @@ class _SweptFit:
 
     _CHANGED = ("steps_per_execution", "train_function", "history", "stop_training")
 
-    def __init__(self, model: Any, new_finder: Callable[[dict[str, Any]], _FinderInTraining]) -> None:
+    def __init__(
+        self, model: Any, new_finder: Callable[[dict[str, Any]], _FinderInTraining], *, shuffle: bool
+    ) -> None:
         self._model = model
         self._plain_fit = model.fit
         self._bind = _binding(model)
         self._new_finder = new_finder
+        self._shuffle = shuffle
         self._finder: _FinderInTraining | None = None
         self._arguments: dict[str, Any] = {}
         self._before = {name: getattr(model, name, None) for name in self._CHANGED}
+        self._restart_random = keep_random_state()
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Sweep in place of training."""
@@ -140,32 +191,55 @@ class _SweptFit:
             raise _SweepFinished
         self._arguments = self._bind(args, kwargs)
         check_trainable(self._model, self._arguments.get("x"))
-        self._finder = self._new_finder(self._arguments)
-        arguments = self._swept_arguments(self._finder)
-        self._model.steps_per_execution = _STEPS_PER_CALL if self._finder.is_compiled else 1
+        self._finder = finder = self._new_finder(self._arguments)
+        if self._shuffle and not is_stateful(self._model):
+            finder.data = in_random_order(self._arguments, finder.steps_for)
+        if not self._model.built:
+            self._build(finder)
+        self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
+        self._restart_random = keep_random_state()
+        self._sweep(finder)
+        raise _SweepFinished
+
+    def _sweep(self, finder: _FinderInTraining) -> None:
+        try:
+            self._fit(finder.data.arguments, finder)
+        except Exception:
+            # Rows of batches that were mixed may not go together, and a generator can't be read again.
+            if (
+                not finder.data.is_endless
+                or inspect.isgenerator(self._arguments["x"])
+                or finder.start is None
+            ):
+                raise
+            finder.close()
+            finder.start.restore()
+            finder.data = in_given_order(self._arguments)
+            self._fit(finder.data.arguments, finder)
+
+    def _build(self, finder: _FinderInTraining) -> None:
+        """Give the model its weights, so that they can be kept."""
+        x = finder.data.arguments["x"]
+        if inspect.isgenerator(x):
+            return
+        try:
+            self._model(some_inputs(x))
+        except Exception:
+            # Plain training may manage without.
+            if finder.restore:
+                raise
+
+    def _fit(self, arguments: dict[str, Any], callback: keras.callbacks.Callback) -> None:
+        """Call the model's own `fit` with the data of some arguments."""
+        arguments = {name: value for name, value in arguments.items() if name not in _LEFT_OUT}
+        # A validation_split still decides which rows are trained on; its validation never runs.
+        arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[callback], validation_freq=_ENDLESS + 1)
         with warnings.catch_warnings():
             # Data of unknown length is cycled on purpose.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            self._plain_fit(**arguments)
-        raise _SweepFinished
-
-    def _swept_arguments(self, finder: _FinderInTraining) -> dict[str, Any]:
-        """Return what to call the model's own `fit` with."""
-        arguments = {name: value for name, value in self._arguments.items() if name not in _LEFT_OUT}
-        if inspect.isgenerator(arguments["x"]):
-            arguments["x"] = finder.until_its_end(arguments["x"])
-        elif finder.restore and not self._model.built:
-            self._model(_some_inputs(arguments["x"]))
-        # A validation_split still decides which rows are trained on; its validation never runs.
-        arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[finder], validation_freq=_ENDLESS + 1)
-        return {name: value for name, value in arguments.items() if _takes(self._plain_fit, name)}
-
-    def close(self) -> None:
-        """Give the model back, also after an exception."""
-        if self._finder is not None:
-            self._finder.close()
-            for name, value in self._before.items():
-                setattr(self._model, name, value)
+            self._plain_fit(
+                **{name: value for name, value in arguments.items() if _takes(self._plain_fit, name)}
+            )
 
     def report(self) -> SweepReport:
         """Return what the sweep has found.
@@ -179,16 +253,38 @@ class _SweptFit:
                 "The training function ended without a call of model.fit, so no learning-rate curve could be "
                 "recorded: train with model.fit, or declare a narrower learning-rate space by hand."
             )
-        momentum = getattr(finder.optimizer, "momentum", None)
-        return SweepReport(
-            curve=finder.curve,
-            optimizer=type(finder.optimizer).__name__,
-            momentum=None if momentum is None else float(momentum),
-            batch_size=_batch_size(self._arguments),
-            batches_per_epoch=finder.params.get("steps"),
-            epochs=_epochs(self._arguments),
-            fault=_fault_in_data(finder.curve.losses, self._arguments),
-        )
+        fault = self._fault(finder, finder.curve) if ended_suddenly(finder.curve.losses) else None
+        return SweepReport(curve=finder.curve, fault=fault)
+
+    def _fault(self, finder: _FinderInTraining, curve: LRCurve) -> str | None:
+        """Run the batch at which the loss turned NaN at the first weights; return its fault, if any."""
+        loss, index = float(curve.losses[-1]), len(curve) - 1
+        if finder.start is None:
+            where = holes_in_arrays(self._arguments)
+            return None if where is None else fault_in_words(loss, index + 1, {"x": 1}, self._arguments)
+        only = finder.data.only(index)
+        # Data that don't come in the same order again show their faults in as many batches, more or less.
+        most = 1 if only is not None else max(2 * len(curve), MIN_DEFAULT_STEPS)
+        inspection = Inspection(most, finder.optimizer)
+        finder.start.restore()
+        self._model.steps_per_execution = 1
+        try:
+            with preserved_random_state():
+                self._restart_random()
+                self._fit(only or finder.data.arguments, inspection)
+        finally:
+            inspection.close()
+            if finder.restore:
+                finder.start.restore()
+        holes = inspection.holes
+        return None if holes is None else fault_in_words(loss, index + 1, holes, self._arguments)
+
+    def close(self) -> None:
+        """Give the model back, also after an exception."""
+        if self._finder is not None:
+            self._finder.close()
+            for name, value in self._before.items():
+                setattr(self._model, name, value)
 
 
 def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
@@ -212,7 +308,7 @@ def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
     _run_until_fit(model, train, fit)
     if training.get("x") is None or training.get("steps_per_epoch") is not None:
         return None
-    return _batch_size(training)
+    return rows_declared(training)
 
 
 def check_trainable(model: Any, x: Any) -> None:
@@ -298,50 +394,3 @@ def _epochs(training: dict[str, Any]) -> int | None:
     """Return the epochs of what `model.fit` was called with."""
     epochs = training.get("epochs", 1) - training.get("initial_epoch", 0)
     return epochs if epochs > 0 else None
-
-
-def _fault_in_data(losses: FloatArray, training: dict[str, Any]) -> str | None:
-    """Return in words where the data has made the loss NaN, which reads like a blow-up."""
-    if len(losses) == 0 or np.isfinite(losses[-1]):
-        return None
-    detector = BlowUpDetector()
-    for loss in losses[:-1]:
-        detector.update(loss)
-    if len(losses) > 1 and losses[-2] > detector.limit:
-        # It was diverging already: the data may be masked by the user's own loss.
-        return None
-    for name in ("x", "y", "sample_weight"):
-        for array in keras.tree.flatten(training.get(name)):
-            if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-                continue
-            bad: Any = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-            if bad.any():
-                return (
-                    f"The loss was {losses[-1]} at batch {len(losses)}, and {name} holds NaN or infinite "
-                    f"values in {bad.sum()} of its {len(bad)} rows, first in row {bad.argmax()}: remove or "
-                    "fill them, since they make NaN of any model"
-                )
-    return None
-
-
-def _some_inputs(x: Any) -> Any:
-    """Return a few inputs for a model that has no weights until it sees some."""
-    if isinstance(x, keras.utils.PyDataset):
-        return x[0][0]
-    if hasattr(x, "element_spec") or hasattr(x, "collate_fn"):
-        batch = next(iter(x))
-        return batch[0] if isinstance(batch, (tuple, list)) else batch
-    return keras.tree.map_structure(lambda array: array[:1], x)
-
-
-def _batch_size(training: dict[str, Any]) -> int | None:
-    """Return the rows in a batch of what `model.fit` was called with."""
-    if training.get("batch_size") is not None:
-        return int(training["batch_size"])
-    data = training["x"]
-    spec = getattr(data, "element_spec", None)
-    if spec is None:
-        # Keras batches arrays by 32 where nothing is said; everything else brings batches of its own.
-        return 32 if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data)) else None
-    rows = keras.tree.flatten(spec)[0].shape[0]
-    return None if rows is None else int(rows)
