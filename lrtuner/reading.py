@@ -8,13 +8,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.blow_up import blow_up
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import Evidence, NoRangeError
 from lrtuner.smoothing import (
     MEDIAN_DIFFERENCE,
     RESOLUTION,
     FloatArray,
+    falling,
     local_linear_weights,
     smoothing_bandwidth,
 )
@@ -155,8 +155,8 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     Raises:
         NoRangeError: No rule could find a range on the curve.
     """
-    end = blow_up(curve.losses)
-    x, losses = np.log10(curve.learning_rates[:end]), curve.losses[:end]
+    end = curve.blow_up
+    x, losses = np.log10(curve.learning_rates[curve.usable]), curve.losses[curve.usable]
     _check_usable(curve, x, losses, fewest)
     n = len(x)
     density = float((n - 1) / (x[-1] - x[0]))
@@ -178,10 +178,14 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
         # The first such rate, not the last: losses that jump up and return had their descent before.
         inside = settled if edge is None else settled[settled <= edge]
         lowest = float(smooth[inside].min())
-        half, complete, done = (
-            float(x[inside[np.argmax(smooth[inside] <= share * lowest)]])
-            for share in (READING.half_share, READING.complete_share, READING.done_share)
+        at_complete, at_done = (
+            inside[np.argmax(smooth[inside] <= share * lowest)]
+            for share in (READING.complete_share, READING.done_share)
         )
+        # In a noisy sweep the loss may dip to half of the descent decades before it falls, and return.
+        before = inside[inside <= at_complete]
+        at_half = before[np.argmax(falling(smooth[before]) <= READING.half_share * lowest)]
+        half, complete, done = (float(x[at]) for at in (at_half, at_complete, at_done))
         return Reading(
             batches=n,
             density=density,
@@ -203,12 +207,12 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
 
 def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int) -> None:
     """Raise NoRangeError where no rule could find a range."""
-    n = len(losses)
-    if n == len(curve) < fewest:
+    n, end = len(losses), curve.blow_up
+    if end is None and n < fewest:
         raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
     if n < fewest:
         raise NoRangeError(
-            f"The loss was {float(curve.losses[n])!r} at batch {n + 1}, which leaves too few batches to "
+            f"The loss was {float(curve.losses[end])!r} at batch {end + 1}, which leaves too few batches to "
             "show a curve. Check the model and its data, or start from a lower learning rate."
         )
     if x[-1] - x[0] < READING.start_decades - READING.slack:

@@ -296,7 +296,7 @@ def _no_evidence(curve: LRCurve, reading: Reading) -> NoRangeError:
 
 def _swept(curve: LRCurve, reading: Reading, low: float, high: float, evidence: Evidence) -> LRRange:
     """Return the range between two log10 rates, as far as it was swept without blowing up."""
-    first, last = float(curve.learning_rates[0]), float(curve.learning_rates[reading.batches - 1])
+    first, last = float(curve.learning_rates[0]), float(curve.learning_rates[curve.usable[-1]])
     left, right = math.log10(first), math.log10(last)
     # What was not swept is not suggested. A range beyond all that was swept moves to the nearest part.
     if high <= left:
