@@ -74,6 +74,18 @@ class ReadingConstants:
     # more precisely. A short one reads higher: the best rate falls by about 0.24 decades for 3-4 times the
     # training.
     density: ShortLong = ShortLong(short=6.25, long=25.0)
+    # A sweep whose batches come in an order. At rates up to the first number nothing but the data moves the
+    # loss of most models. So in the first decades, of at least so many batches, losses that follow one another
+    # by more than so many standard deviations follow the data. A descent that grows with the sum of the rates
+    # is taken out before, with these sums at which it is nearly done, in sums of the first decades: it is
+    # what raw data show so early. It has to leave this share of the variance. Of 1,878 measured sweeps of shuffled data 1 was taken for one in an order.
+    # Of 39 sweeps of ordered data with 300 batches 36 were seen, of 39 with 100 batches 24.
+    order_rate: float = 1e-5
+    order_decades: tuple[float, ...] = (1.0, 2.0)
+    order_points: int = 12
+    order_deviations: float = 3.0
+    order_left: float = 0.2
+    order_sums: tuple[float, ...] = (math.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
     # The variance of a median of k normal variables is pi / 2 / k.
     median_variance: float = math.pi / 2
     # Distances between rates are compared with this slack, in decades, so that rounding does not decide.
@@ -158,6 +170,12 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     end = curve.blow_up
     x, losses = np.log10(curve.learning_rates[curve.usable]), curve.losses[curve.usable]
     _check_usable(curve, x, losses, fewest)
+    if not (curve.training and curve.training.is_shuffled) and _follows_the_data(x, losses):
+        raise NoRangeError(
+            f"The loss rose or fell at learning rates below {READING.order_rate:g}, as it does when the "
+            "batches come in an order: sorted by class, or one moment after another. Such a curve shows the "
+            "data and not the learning rate. Shuffle the data, for example with dataset.shuffle(...)."
+        )
     n = len(x)
     density = float((n - 1) / (x[-1] - x[0]))
     # In units of the largest loss, nothing overflows.
@@ -226,6 +244,45 @@ def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int
             f"The loss was {losses[0]:.6g} at every learning rate. Check that the model has trainable "
             "weights and that its loss depends on them."
         )
+
+
+def _follows_the_data(x: FloatArray, losses: FloatArray) -> bool:
+    """Return whether the losses of the first decades follow one another at rates that can't have moved them.
+
+    The measure is the ratio of von Neumann, on ranks: Bartels 1982, "The Rank Version of von Neumann's Ratio
+    Test for Randomness".
+    """
+    for decades in READING.order_decades:
+        early = (x - x[0] <= decades + READING.slack) & (x <= math.log10(READING.order_rate) + READING.slack)
+        n = int(early.sum())
+        if n < READING.order_points:
+            continue
+        ranks = np.argsort(np.argsort(losses[early], kind="stable"), kind="stable").astype(np.float64)
+        rest = min((_without_descent(ranks, x[early], at) for at in READING.order_sums), key=np.var)
+        squares = float(rest @ rest)
+        if squares < READING.order_left * float(np.sum((ranks - ranks.mean()) ** 2)):
+            continue
+        ratio = float(np.sum(np.diff(rest) ** 2)) / squares / 2
+        if (1 - ratio) * math.sqrt(n) > READING.order_deviations:
+            return True
+    return False
+
+
+def _without_descent(values: FloatArray, x: FloatArray, done_at: float) -> FloatArray:
+    """Return the values, centred, less the best fit of a descent that ends with the sum of the rates.
+
+    Args:
+        values: Shape `(n,)`.
+        x: log10 rates, shape `(n,)`.
+        done_at: Share of the sum of all rates at which the descent is nearly done; infinite where it grows
+            evenly with the sum.
+    """
+    sums = np.cumsum(10.0 ** (x - x[-1]))
+    sums /= sums[-1]
+    shape = sums if math.isinf(done_at) else 1 - np.exp(-sums / done_at)
+    shape, centred = shape - shape.mean(), values - values.mean()
+    slope = min(float(shape @ centred) / float(shape @ shape), 0.0)
+    return centred - slope * shape
 
 
 def _start_length(n: int) -> int:

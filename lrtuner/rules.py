@@ -298,10 +298,14 @@ def _swept(curve: LRCurve, reading: Reading, low: float, high: float, evidence: 
     """Return the range between two log10 rates, as far as it was swept without blowing up."""
     first, last = float(curve.learning_rates[0]), float(curve.learning_rates[curve.usable[-1]])
     left, right = math.log10(first), math.log10(last)
-    # What was not swept is not suggested. A range beyond all that was swept moves to the nearest part.
-    if high <= left:
-        low, high = left, left + high - low
-    elif low >= right:
+    # What was not swept is not suggested.
+    if left - low > (high - low) / 2:
+        raise NoRangeError(
+            f"The good learning rates seem to lie below {first:.3g}, where the sweep begins. Begin the sweep "
+            "at a lower learning rate, such as min_lr=1e-7, the default."
+        )
+    if low >= right:
+        # A range above all that was swept moves to the nearest part.
         low, high = right - (high - low), right
     if low > left:
         first = max(first, float(10.0**low))
