@@ -33,10 +33,11 @@ class BlowUpDetector:
     DESCENTS = 3.0
     # Chosen so that heavy noise (Student t with 2 degrees of freedom) does not fire: see the test of it.
     NOISES = 10.0
-    # A single loss: on the calibration tasks of examples/benchmarks/range_quality.py 20 to 50 do equally well.
+    # A single loss: on the calibration tasks of examples/benchmarks/range_quality.py 20 to 50 do equally
+    # well.
     SINGLE = 30.0
-    # Heavy noise brings losses of every height: one that stands alone is no more of the same. With it, Student
-    # t with 2 degrees of freedom blows up in 4 sweeps of 300 batches in 100, without it in 6.
+    # Heavy noise brings losses of every height, and one far above all of them is no more of the same. Of 100
+    # sweeps of 300 batches of Student's t with 2 degrees of freedom 4 blow up with this, and 6 without it.
     SINGLE_HEIGHTS = 5.0
 
     def __init__(self) -> None:

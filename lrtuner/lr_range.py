@@ -61,7 +61,7 @@ class Evidence:
             shows = "nothing beyond its noise" if self.edge is None else "where the loss rises but no descent"
             return f"the curve shows {shows}, so the range is mostly what is usual for the optimizer"
         if self.descent_end is None:
-            return "the curve shows where the loss rises but no descent, so the range is what lies below the rise"
+            return "the curve shows where the loss rises but no descent, so the range lies below the rise"
         if self.reach > 0:
             return "the range is wider because the curve disagrees with what is usual for the optimizer"
         return ""

@@ -75,11 +75,10 @@ class ReadingConstants:
     # training.
     density: ShortLong = ShortLong(short=6.25, long=25.0)
     # A sweep whose batches come in an order. At rates up to the first number nothing but the data moves the
-    # loss of most models. So in the first decades, of at least so many batches, losses that follow one another
-    # by more than so many standard deviations follow the data. A descent that grows with the sum of the rates
-    # is taken out before, with these sums at which it is nearly done, in sums of the first decades: it is
-    # what raw data show so early. It has to leave this share of the variance. Of 1,878 measured sweeps of shuffled data 1 was taken for one in an order.
-    # Of 39 sweeps of ordered data with 300 batches 36 were seen, of 39 with 100 batches 24.
+    # loss of most models. So in the first decades, of at least so many batches, losses that follow one
+    # another by more than so many standard deviations follow the data. A descent that grows with the sum of
+    # the rates is taken out before, with these sums at which it is nearly done, in sums of the first decades:
+    # it is what raw data show so early. It has to leave this share of the variance.
     order_rate: float = 1e-5
     order_decades: tuple[float, ...] = (1.0, 2.0)
     order_points: int = 12
@@ -226,9 +225,9 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
 def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int) -> None:
     """Raise NoRangeError where no rule could find a range."""
     n, end = len(losses), curve.blow_up
-    if end is None and n < fewest:
+    if n < fewest and end is None:
         raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
-    if n < fewest:
+    if n < fewest and end is not None:
         raise NoRangeError(
             f"The loss was {float(curve.losses[end])!r} at batch {end + 1}, which leaves too few batches to "
             "show a curve. Check the model and its data, or start from a lower learning rate."
@@ -282,7 +281,8 @@ def _without_descent(values: FloatArray, x: FloatArray, done_at: float) -> Float
     shape = sums if math.isinf(done_at) else 1 - np.exp(-sums / done_at)
     shape, centred = shape - shape.mean(), values - values.mean()
     slope = min(float(shape @ centred) / float(shape @ shape), 0.0)
-    return centred - slope * shape
+    rest: FloatArray = centred - slope * shape
+    return rest
 
 
 def _start_length(n: int) -> int:
