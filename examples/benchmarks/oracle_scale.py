@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What LRRangeOracle adds to each call of the oracle that it wraps, at 10,000 trials and 64 workers.
+"""Measure what LRRangeOracle adds to each call of the oracle that it wraps.
 
     python examples/benchmarks/oracle_scale.py --trials 10000 --workers 64
 
@@ -7,7 +7,7 @@ No model is trained. A wrapped and a bare random-search oracle are driven throug
 simulated workers: each asks for a trial, reports a metric and ends the trial. The wrapped one has a range for
 each of three optimizers and for each batch size, and moves every trial into its own. Both take the same steps
 in turns, so that whatever else the machine does slows both down alike. KerasTuner's own work grows with the
-number of trials, since it writes its whole state at each step; what is added must not. The command fails where
+number of trials, since it writes its whole state at each step; what is added must not. The command fails if
 the wrapper adds more than 5% to the mean step.
 """
 

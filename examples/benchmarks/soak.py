@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Many sweeps in one process: what stays behind.
+"""Run many sweeps in one process, and measure what stays behind.
 
     python examples/benchmarks/soak.py                # 1,000 sweeps
     python examples/benchmarks/soak.py --sweeps 100
 
 Every sweep builds a model, sweeps it, reads the range, and saves a picture, as a search does. Printed every
 tenth of the way: resident memory, open files, matplotlib figures. The last line gives what a sweep adds, from
-the second tenth on, since the first one loads what is loaded once. The command fails where that is more than
-1 MB, where more files are open than after the second tenth, or where a figure is left.
+the second tenth on, since the first one loads what is loaded once. The command fails if that is more than
+1 MB, if more files are open than after the second tenth, or if a figure is left.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def run(sweeps: int, tenth: int) -> list[Left]:
             if number % tenth == 0:
                 seen.append(left := Left.now())
                 print(
-                    f"{number:5d} sweeps: {left.megabytes:7.1f} MB, {left.files} open files, {left.figures} figures",
+                    f"{number:5d} sweeps: {left.megabytes:7.1f} MB, {left.files} open files, "
+                    f"{left.figures} figures",
                     flush=True,
                 )
     return seen

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a learning-rate sweep costs beside plain training.
+"""Measure what a learning-rate sweep costs beside plain training.
 
     python examples/benchmarks/sweep_cost.py                 # all models
     python examples/benchmarks/sweep_cost.py cnn --pairs 9

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every such command takes."""
+    """Return a parser with what every such command takes."""
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -24,7 +24,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def folder(options: argparse.Namespace, name: str) -> pathlib.Path:
-    """Where the measurements are kept."""
+    """Return where the measurements are kept."""
     return options.data or ROOT / "runs" / (f"{name}_quick" if options.quick else name)
 
 

@@ -31,7 +31,7 @@ def split(x: Any, y: Any, validation: float = 0.3) -> Split:
 
 
 def standardise(x: Any) -> np.ndarray:
-    """Columns of mean 0 and standard deviation 1."""
+    """Scale the columns to mean 0 and standard deviation 1."""
     x = np.asarray(x, np.float64)
     return (x - x.mean(0)) / (x.std(0) + 1e-9)
 
@@ -39,21 +39,21 @@ def standardise(x: Any) -> np.ndarray:
 def digits(
     shape: tuple[int, ...] = (64,), scale: float = 1 / 16, size: int = 1797, noise: float = 0.0
 ) -> Split:
-    """Images of digits, each of this shape; `noise` is the share of random labels."""
+    """Return images of digits, each of this shape; `noise` is the share of random labels."""
     x, y = datasets.load_digits(return_X_y=True)
     s = split(x[:size].reshape(-1, *shape) * scale, y[:size])
     return flip(s, noise, 10) if noise else s
 
 
 def flip(s: Split, share: float, classes: int) -> Split:
-    """Label noise: a share of the training labels is drawn at random."""
+    """Draw this share of the training labels at random."""
     rng = np.random.default_rng(1)
     noisy = np.where(rng.random(len(s.y)) < share, rng.integers(0, classes, len(s.y)), s.y)
     return s._replace(y=noisy.astype(np.int32))
 
 
 def table(loader: str, raw: bool = False, raw_target: bool = False, column: bool = False) -> Split:
-    """A data set of scikit-learn; `raw` keeps the inputs' units, `column` makes a target of [n, 1]."""
+    """Return a table of scikit-learn; `raw` keeps the inputs' units, `column` makes a target of [n, 1]."""
     x, y = getattr(datasets, f"load_{loader}")(return_X_y=True)
     if column:
         y = (y if raw_target else standardise(y)).reshape(len(y), -1)
@@ -63,7 +63,10 @@ def table(loader: str, raw: bool = False, raw_target: bool = False, column: bool
 def made(
     kind: str, samples: int = 1500, scale: float = 1.0, target_scale: float = 1.0, **kwargs: Any
 ) -> Split:
-    """A generator of scikit-learn, standardised and then scaled; regression targets become [n, outputs]."""
+    """Make data with a generator of scikit-learn, standardise and then scale them.
+
+    Targets of regressions are [n, outputs].
+    """
     x, y = getattr(datasets, f"make_{kind}")(n_samples=samples, random_state=3, **kwargs)
     if y.dtype.kind == "f":
         y = standardise(y).reshape(len(y), -1) * target_scale
@@ -73,7 +76,7 @@ def made(
 def words(
     samples: int = 1500, vocabulary: int = 400, length: int = 25, classes: int = 4, weighted: bool = False
 ) -> Split:
-    """Sparse bags of words; each class prefers words of its own."""
+    """Make sparse bags of words; each class prefers words of its own."""
     rng = np.random.default_rng(4)
     y = rng.integers(0, classes, samples)
     frequency = rng.dirichlet(np.full(vocabulary, 0.1), classes) + 1 / vocabulary
@@ -86,7 +89,7 @@ def words(
 
 
 def tokens(samples: int = 1500, length: int = 10, vocabulary: int = 8) -> Split:
-    """Sequences of tokens; the class says whether 0 comes before 1, and whether 2 occurs."""
+    """Make sequences of tokens; the class says whether 0 comes before 1, and whether 2 occurs."""
     rng = np.random.default_rng(5)
     x = rng.integers(0, vocabulary, (samples, length))
     first = np.where((x == 0).any(1), (x == 0).argmax(1), length) < np.where(
@@ -96,7 +99,7 @@ def tokens(samples: int = 1500, length: int = 10, vocabulary: int = 8) -> Split:
 
 
 def waves(samples: int = 1200, length: int = 10) -> Split:
-    """Noisy waves of three shapes."""
+    """Make noisy waves of three shapes."""
     rng = np.random.default_rng(6)
     y = rng.integers(0, 3, samples)
     phase = (np.arange(length) / length * rng.uniform(1, 2, (samples, 1)) + rng.random((samples, 1))) % 1
@@ -106,7 +109,7 @@ def waves(samples: int = 1200, length: int = 10) -> Split:
 
 
 def adding(samples: int = 1500, length: int = 8) -> Split:
-    """Sequences of numbers, two of which are marked; the target is their sum."""
+    """Make sequences of numbers, two of which are marked; the target is their sum."""
     rng = np.random.default_rng(7)
     x = np.zeros((samples, length, 2))
     x[..., 0] = rng.random((samples, length))
@@ -116,7 +119,7 @@ def adding(samples: int = 1500, length: int = 8) -> Split:
 
 
 def stripes(samples: int = 1200, size: int = 8) -> Split:
-    """Noisy images of stripes in four directions."""
+    """Make noisy images of stripes in four directions."""
     rng = np.random.default_rng(8)
     y = rng.integers(0, 4, samples)
     i, j = np.mgrid[:size, :size]
@@ -126,7 +129,7 @@ def stripes(samples: int = 1200, size: int = 8) -> Split:
 
 
 def counts(samples: int = 1500) -> Split:
-    """Counts with a log-linear rate, for the Poisson loss."""
+    """Make counts with a log-linear rate, for the Poisson loss."""
     rng = np.random.default_rng(9)
     x = rng.normal(size=(samples, 12))
     rate = np.exp(0.5 * x[:, 0] - 0.5 * x[:, 1] + 0.3 * x[:, 2] * x[:, 3])
@@ -134,36 +137,36 @@ def counts(samples: int = 1500) -> Split:
 
 
 def outliers(samples: int = 1500) -> Split:
-    """A regression in which one target in twenty is far off."""
+    """Make a regression in which one target in twenty is far off."""
     s = made("friedman1", samples, noise=0.5)
     far = np.random.default_rng(10).random(len(s.y)) < 0.05
     return s._replace(y=np.where(far[:, None], s.y * 20, s.y).astype(np.float32))
 
 
 def itself(s: Split) -> Split:
-    """Inputs as targets."""
+    """Make the inputs the targets."""
     return Split(s.x, s.x, s.x_val, s.x_val)
 
 
 def directions(s: Split, classes: int = 10, size: int = 16) -> Split:
-    """A random unit vector for each class as target."""
+    """Make a random unit vector for each class the target."""
     v = np.random.default_rng(11).normal(size=(classes, size)).astype(np.float32)
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     return s._replace(y=v[s.y], y_val=v[s.y_val])
 
 
 def multilabel(samples: int = 1200) -> Split:
-    """Six labels, of which an example may have any number."""
+    """Make six labels, of which an example may have any number."""
     s = made("multilabel_classification", samples, n_features=20, n_classes=6, n_labels=2)
     return s._replace(y=s.y.astype(np.float32), y_val=s.y_val.astype(np.float32))
 
 
 def rare(samples: int = 2000) -> Split:
-    """Two classes, one of them a twentieth of the data."""
+    """Make two classes, one of them a twentieth of the data."""
     return made("classification", samples, n_features=20, n_informative=6, weights=[0.95], flip_y=0)
 
 
 def flat(s: Split) -> Split:
-    """Every example as one row of numbers, shuffled once more."""
+    """Make every example one row of numbers, and shuffle once more."""
     x = np.concatenate([s.x, s.x_val])
     return split(x.reshape(len(x), -1), np.concatenate([s.y, s.y_val]))

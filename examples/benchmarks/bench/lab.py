@@ -34,7 +34,7 @@ class Lab:
         self._run, self._validate = self._trace_training(), self._trace_validation()
 
     def _trace_training(self) -> Any:
-        """A compiled function that trains batches of these rows and sizes at these rates."""
+        """Compile a function that trains batches of these rows and sizes at these rates."""
         model, optimizer = self.model, self.optimizer
         x, y = tf.constant(self.split.x), tf.constant(self.split.y)
 
@@ -58,7 +58,7 @@ class Lab:
         return run
 
     def _trace_validation(self) -> Any:
-        """A compiled function that returns the validation loss."""
+        """Compile a function that returns the validation loss."""
         x, y = self.split.x_val, self.split.y_val
 
         @tf.function(autograph=False, reduce_retracing=True)
@@ -68,7 +68,7 @@ class Lab:
         return validate
 
     def start(self, seed: int) -> list[np.ndarray]:
-        """Initial values of the model's variables for a seed."""
+        """Return initial values of the model's variables for a seed."""
         keras.utils.set_random_seed(1000 + seed)
         model = self.task.model()
         model(self.split.x[:2])
@@ -79,7 +79,7 @@ class Lab:
         return values
 
     def train(self, values: list[np.ndarray], seed: int, rates: np.ndarray, after: int = 0) -> np.ndarray:
-        """Losses of the batches, up to the first that isn't finite, from these initial values.
+        """Train from these initial values, and return the losses up to the first that isn't finite.
 
         Where `after` is given, training goes on from that batch on, with the model as the last call left it.
         """
@@ -92,12 +92,12 @@ class Lab:
         return self._run(order[after:], sizes[after:], rates.astype(np.float32)).numpy()
 
     def sweep(self, values: list[np.ndarray], seed: int, length: int | str, steps: int) -> MeasuredSweep:
-        """A sweep of so many steps, on batches that no training of the same seed sees in the same order."""
+        """Sweep in so many steps, on batches in another order than in a training from the same seed."""
         losses = self.train(values, 100 + seed, np.geomspace(MIN_LR, MAX_LR, steps))
         return MeasuredSweep(length, seed, MIN_LR, MAX_LR, steps, finite(losses))
 
     def _batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of each batch and their number; the last batch of an epoch may be smaller."""
+        """Return the rows of each batch and their number; the last batch of an epoch may be smaller."""
         rng = np.random.default_rng(seed)
         n, batch = len(self.split.x), self.task.batch
         width = self.batches_per_epoch * batch
@@ -110,11 +110,11 @@ class Lab:
         return order.reshape(-1, batch)[:steps], sizes[:steps].astype(np.int32)
 
     def validate(self) -> float | None:
-        """Validation loss of the model as it is, or `None` where it isn't finite."""
+        """Return the validation loss of the model as it is, or `None` where it isn't finite."""
         return finite([float(self._validate())])[0]
 
     def chance(self) -> float:
-        """Validation loss of the constant prediction that is best on the training targets."""
+        """Return the validation loss of the constant prediction that is best on the training targets."""
         y, outputs = self.split.y, self.model(self.split.x[:1]).shape[1:]
         if y.dtype.kind == "i":
             # A class that doesn't occur has a finite logarithm, too.

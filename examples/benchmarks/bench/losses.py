@@ -35,7 +35,7 @@ def poisson(y: Any, z: Any) -> Any:
 
 
 def gaussian(y: Any, z: Any) -> Any:
-    """Negative log likelihood of a mean and a log standard deviation; negative where the fit is close."""
+    """Return the negative log likelihood of a mean and a log standard deviation; close fits go below 0."""
     mean, log_std = z[:, :1], z[:, 1:]
     return keras.ops.mean(log_std + 0.5 * keras.ops.square((y - mean) * keras.ops.exp(-log_std)), axis=-1)
 
@@ -50,5 +50,5 @@ def hinge(y: Any, z: Any) -> Any:
 
 
 def linear(loss: Loss, scale: float = 1.0, shift: float = 0.0) -> Loss:
-    """The loss, scaled and shifted."""
+    """Return the loss, scaled and shifted."""
     return lambda y, z: loss(y, z) * scale + shift

@@ -18,7 +18,7 @@ def mlp(
     dropout: float = 0.0,
     **dense: Any,
 ) -> Any:
-    """Dense layers; `dense` goes to each hidden one."""
+    """Build dense layers; `dense` goes to each hidden one."""
     layers = keras.layers
     stack = []
     for width in widths:
@@ -32,7 +32,7 @@ def mlp(
 
 
 def residual(depth: int, width: int, outputs: int) -> Any:
-    """Residual dense blocks on 64 inputs."""
+    """Build residual dense blocks on 64 inputs."""
     layers = keras.layers
     inputs = keras.Input((64,))
     h = layers.Dense(width)(inputs)
@@ -42,7 +42,7 @@ def residual(depth: int, width: int, outputs: int) -> Any:
 
 
 def cnn(outputs: int, filters: int = 8, bn: bool = False, dropout: float = 0.0, pool: bool = False) -> Any:
-    """Two convolutions, the second at half the resolution."""
+    """Build two convolutions, the second at half the resolution."""
     layers = keras.layers
     stack = []
     for strides in (1, 2):
@@ -57,13 +57,13 @@ def cnn(outputs: int, filters: int = 8, bn: bool = False, dropout: float = 0.0, 
 
 
 def recurrent(cell: str, units: int, outputs: int) -> Any:
-    """One recurrent layer, `cell` being its class."""
+    """Build one recurrent layer, `cell` being its class."""
     layers = keras.layers
     return keras.Sequential([getattr(layers, cell)(units, unroll=True), layers.Dense(outputs)])
 
 
 def conv1d(outputs: int) -> Any:
-    """Two convolutions along time."""
+    """Build two convolutions along time."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -76,7 +76,7 @@ def conv1d(outputs: int) -> Any:
 
 
 def transformer(outputs: int, width: int = 16, length: int = 10, vocabulary: int = 8, blocks: int = 1) -> Any:
-    """Blocks of attention over tokens, with learnt positions."""
+    """Build blocks of attention over tokens, with learnt positions."""
     layers = keras.layers
     inputs = keras.Input((length,))
     h = layers.Embedding(vocabulary, width)(inputs) + layers.Embedding(length, width)(
@@ -92,7 +92,7 @@ def transformer(outputs: int, width: int = 16, length: int = 10, vocabulary: int
 
 
 def bag(outputs: int, vocabulary: int = 8) -> Any:
-    """A dense net on embedded tokens."""
+    """Build a dense net on embedded tokens."""
     layers = keras.layers
     return keras.Sequential(
         [

@@ -15,7 +15,7 @@ Loss = float | None
 
 
 def finite(losses: Iterable[float]) -> list[Loss]:
-    """The losses, with `None` for each that isn't finite."""
+    """Return the losses, with `None` for each that isn't finite."""
     return [float(loss) if np.isfinite(loss) else None for loss in losses]
 
 
@@ -40,7 +40,7 @@ class MeasuredSweep:
     losses: list[Loss]
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Learning rates and losses of the batches that were run; NaN for a loss that wasn't finite."""
+        """Return learning rates and losses of the batches that ran; NaN for a loss that wasn't finite."""
         losses = np.array([np.nan if loss is None else loss for loss in self.losses], float)
         return np.geomspace(self.min_lr, self.max_lr, self.steps)[: len(losses)], losses
 
@@ -63,5 +63,5 @@ class MeasuredRates:
 
 
 def sweeps_from(config: list[dict[str, Any]]) -> list[MeasuredSweep]:
-    """The sweeps in a file."""
+    """Return the sweeps in a file."""
     return [MeasuredSweep(**sweep) for sweep in config]

@@ -7,10 +7,11 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.late import keras, tensorflow
 
+Record = TypeVar("Record")
 # Name of the file, and what measures its contents: a dataclass.
 Job = tuple[str, Callable[[], Any]]
 
@@ -22,14 +23,26 @@ def write(file: pathlib.Path, record: Any) -> None:
     part.replace(file)
 
 
-def read(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """All records of a folder, in the order of their names."""
+def read(folder: pathlib.Path, build: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+    """Yield all records of a folder, in the order of their names, as `build` makes them of their contents.
+
+    Raises:
+        SystemExit: Where a file has other contents.
+    """
     for file in sorted(folder.glob("*.json")):
-        yield json.loads(file.read_text())
+        try:
+            record = build(json.loads(file.read_text()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SystemExit(
+                f"{file} is damaged or of another version ({error!r}): delete it and measure again."
+            ) from error
+        yield record
 
 
 def measure(folder: pathlib.Path, jobs: list[Job]) -> None:
     """Measure what has no file yet, on one core, and say how far it is."""
+    # TensorFlow would warn that functions are compiled again and again: each model has its own.
+    tensorflow.get_logger().setLevel("ERROR")
     # Small models gain nothing from threads, and figures should not depend on what else the machine does.
     tensorflow.config.threading.set_intra_op_parallelism_threads(1)
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)

@@ -69,7 +69,7 @@ class Task:
     seeds: int = 3
 
     def epochs_of(self, rows: int) -> int:
-        """Epochs of a training on so many rows."""
+        """Return the epochs of a training on so many rows."""
         if self.epochs is not None:
             return self.epochs
         return max(2, round(self.batches / (rows / self.batch)))

@@ -35,24 +35,24 @@ class Truth:
         self.score = (np.minimum(loss, chance) - loss.min()) / (chance - loss.min())
 
     def at(self, x: np.ndarray) -> np.ndarray:
-        """Scores at these powers of ten, interpolated between the learning rates of the grid."""
+        """Return the scores at these powers of ten, interpolated between the learning rates of the grid."""
         return np.interp(x, self.x, self.score)
 
     def draws(self, low: float, high: float) -> tuple[float, float]:
-        """P(good) of a draw from 10**[low, high], and expected score of the best of three."""
+        """Return P(good) of a draw from 10**[low, high], and the expected score of the best of three."""
         score = np.sort(self.at(np.linspace(low, high, POINTS)))
         at_least = np.arange(len(score), 0, -1) / len(score)
         best_of_three = at_least**3 - np.append(at_least[1:], 0) ** 3
         return float(np.mean(score <= self.GOOD)), float(best_of_three @ score)
 
     def any_good(self, low: float, high: float) -> bool:
-        """Whether a learning rate in 10**[low, high] is good."""
+        """Return whether a learning rate in 10**[low, high] is good."""
         inside = self.x[(self.x >= low) & (self.x <= high)]
         points = np.append(np.linspace(low, high, POINTS), inside)
         return bool((self.at(points) <= self.GOOD).any())
 
     def centre(self) -> float:
-        """Middle of the interval of good rates around the best one, log10."""
+        """Return the middle of the interval of good rates around the best one, log10."""
         x = np.linspace(*FULL, 7001)
         good = self.at(x) <= self.GOOD
         left = right = int(np.argmin(np.abs(x - self.best)))

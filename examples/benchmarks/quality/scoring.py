@@ -68,8 +68,8 @@ class Subject(NamedTuple):
 
 
 def load(folder: pathlib.Path, names: list[str]) -> list[Subject]:
-    """Read what was measured of these tasks, in the order of their names."""
-    found = [MeasuredTask.from_config(config) for config in store.read(folder)]
+    """Read what was measured of these tasks."""
+    found = store.read(folder, MeasuredTask.from_config)
     return [Subject(measured, Truth(measured.truth)) for measured in found if measured.task in names]
 
 

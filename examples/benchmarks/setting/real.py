@@ -155,8 +155,11 @@ def jobs(folder: pathlib.Path, names: list[str], trials: int, seeds: int) -> lis
 
 def score(folder: pathlib.Path, names: list[str], trials: int) -> None:
     """Print how soon each search is as good as the wide one's end, and how good it ends."""
-    found = [MeasuredSearch(**config) for config in store.read(folder)]
-    found = [search for search in found if len(search.scores) == trials and search.data in names]
+    found = [
+        search
+        for search in store.read(folder, lambda config: MeasuredSearch(**config))
+        if len(search.scores) == trials and search.data in names
+    ]
     print(f"\n## Real searches, {trials} trials of {EPOCHS} epochs, all sweeps charged\n")
     columns = ("data", "a sweep for", "searches", "sweeps' batches", "as good as without a range after")
     print_head(*columns, "best of all")

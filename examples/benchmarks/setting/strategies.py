@@ -36,8 +36,7 @@ Shared = dict[tuple[str, Setting], dict[int, list[float]]]
 def load(folder: pathlib.Path, names: list[str]) -> tuple[list[Known], Shared]:
     """Read what was measured on these data sets, and ask the rule for the centres."""
     known, shared = [], {}
-    for config in store.read(folder):
-        measured = MeasuredSetting.from_config(config)
+    for measured in store.read(folder, MeasuredSetting.from_config):
         name, setting, early, late = measured.data, measured.setting, measured.early, measured.late
         if name not in names:
             continue
