@@ -16,8 +16,12 @@ import argparse
 import pathlib
 
 from bench import command, store
+from bench.late import Late
 from setting import measuring, scoring, searches, strategies
 from setting.space import SETS
+
+# It is built on KerasTuner, which takes seconds to load.
+real = Late("setting.real")
 
 
 def parse() -> tuple[argparse.Namespace, list[str], pathlib.Path]:
@@ -37,9 +41,6 @@ def parse() -> tuple[argparse.Namespace, list[str], pathlib.Path]:
 
 def run_real(options: argparse.Namespace, names: list[str], folder: pathlib.Path) -> None:
     """Run real searches, and score them."""
-    # This room's class of KerasTuner's needs that loaded, which takes seconds.
-    from setting import real
-
     if options.command != "score":
         store.measure(folder, real.jobs(folder, names, options.trials, options.seeds))
     if options.command != "measure":
