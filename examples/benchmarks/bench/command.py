@@ -36,7 +36,7 @@ def names(chosen: str | None, known: list[str], what: str, parser: argparse.Argu
     if unknown := [name for name in listed if name not in known]:
         near = difflib.get_close_matches(unknown[0], known, 5, 0.3)
         parser.error(
-            f"unknown {what}: {', '.join(unknown)}; nearest to {unknown[0]!r}: {', '.join(near) or 'none'}"
+            f"unknown {what}: {', '.join(unknown)}; there are such as {', '.join(near or known[:5])}"
         )
     return listed
 
