@@ -29,7 +29,8 @@ from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.curve import LRCurve
 from lrtuner.jobs import Job, Jobs
-from lrtuner.lr_range import LRRange, NoRangeError, next_range, suggest_range
+from lrtuner.lr_range import LRRange, NoRangeError
+from lrtuner.rules import next_range, suggest_range
 from lrtuner.settings import Setting, SettingSpace, described, key_of, middle, values_of
 from lrtuner.space import (
     LearningRateError,
@@ -1238,7 +1239,7 @@ def _is_chief() -> bool:
 
 
 def _check_rule(rule: str) -> None:
-    from lrtuner.lr_range import RULES
+    from lrtuner.rules import RULES
 
     if rule not in RULES:
         raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, received {rule!r}.")

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtuner.curve import BlowUpDetector, LRCurve, blow_up, ema, geometric_ramp, local_linear
+from lrtuner.blow_up import BlowUpDetector, blow_up
+from lrtuner.curve import ASSUMED_EPOCHS, LRCurve, Training, geometric_ramp
+from lrtuner.smoothing import ema, local_linear
 
 ANY_LOSSES = st.lists(st.floats(width=64), max_size=60)
 
@@ -72,7 +74,7 @@ def test_config_is_strict_json_and_exact(losses):
 
 def test_config_spells_non_finite_losses():
     config = LRCurve([1, 2, 3], [math.nan, math.inf, -math.inf]).to_config()
-    assert config == {"learning_rates": [1.0, 2.0, 3.0], "losses": ["nan", "inf", "-inf"]}
+    assert config == {"learning_rates": [1.0, 2.0, 3.0], "losses": ["nan", "inf", "-inf"], "training": None}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +99,77 @@ def test_config_spells_non_finite_losses():
         {"learning_rates": [0.1], "losses": [[1.0]]},
         {"learning_rates": [0.1], "losses": []},
         {"learning_rates": [0.2, 0.1], "losses": [1.0, 1.0]},
+        {"learning_rates": [0.1], "losses": [1.0], "training": "Adam"},
+        {"learning_rates": [0.1], "losses": [1.0], "training": {"optimizer": "Adam"}},
+        {"learning_rates": [0.1], "losses": [1.0], "training": {**Training().to_config(), "epochs": 1.5}},
     ],
 )
 def test_config_refuses(config):
     with pytest.raises(ValueError, match=r"must|too large"):
         LRCurve.from_config(config)
+
+
+KNOWN = Training(optimizer="SGD", momentum=0.9, batch_size=32, batches_per_epoch=50, epochs=4)
+
+
+def test_a_curve_carries_what_is_known_about_the_training():
+    rates, losses = [0.1, 0.2], [1.0, 2.0]
+    curve = LRCurve(rates, losses, training=KNOWN)
+    restored = LRCurve.from_config(json.loads(json.dumps(curve.to_config(), allow_nan=False)))
+    assert restored.training == KNOWN
+    # Curves are compared by their rates and losses.
+    assert restored == curve == LRCurve(rates, losses)
+    assert LRCurve(rates, losses).training is None
+    with pytest.raises(TypeError, match=r"training must be a Training or None, got \{'optimizer': 'Adam'\}"):
+        LRCurve(rates, losses, training={"optimizer": "Adam"})
+    with pytest.raises(TypeError, match="positional"):
+        LRCurve(rates, losses, KNOWN)
+
+
+def test_a_config_without_a_training_is_a_curve():
+    curve = LRCurve.from_config({"learning_rates": [0.1, 0.2], "losses": [1.0, 2.0]})
+    assert curve == LRCurve([0.1, 0.2], [1.0, 2.0])
+    assert curve.training is None
+
+
+@pytest.mark.parametrize("training", [Training(), KNOWN, Training(optimizer="Adam", epochs=3)])
+def test_training_config_is_exact(training):
+    assert Training.from_config(json.loads(json.dumps(training.to_config()))) == training
+
+
+def test_training_is_plain_numbers():
+    training = Training(momentum=np.float64(0.5), batch_size=np.int64(8), epochs=np.int32(2))
+    assert [type(value) for value in (training.momentum, training.batch_size, training.epochs)] == [
+        float,
+        int,
+        int,
+    ]
+
+
+def test_steps_of_a_training_are_those_of_its_epochs():
+    assert KNOWN.train_steps == 200
+    assert Training(batches_per_epoch=50).train_steps == 50 * ASSUMED_EPOCHS
+    assert Training(epochs=4).train_steps is None
+
+
+@pytest.mark.parametrize("name", ["batch_size", "batches_per_epoch", "epochs"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1"])
+def test_training_refuses_counts(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1 or None, got {value!r}"):
+        Training(**{name: value})
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, math.nan, True, "0.9"])
+def test_training_refuses_momentum(momentum):
+    with pytest.raises(ValueError, match=r"momentum must be a number of at least 0.*model\.optimizer"):
+        Training(momentum=momentum)
+
+
+def test_training_refuses_an_optimizer_that_is_no_name():
+    with pytest.raises(
+        ValueError, match="optimizer must be a Keras class name such as 'Adam' or None, got 1"
+    ):
+        Training(optimizer=1)
 
 
 def test_geometric_ramp_grows_by_one_factor_between_exact_ends():
@@ -167,9 +235,9 @@ def test_smoothed_reduces_noise_and_ends_at_the_blow_up():
 
 def test_smoothed_passes_over_single_outliers():
     rates = geometric_ramp(1e-6, 10, 200)
-    losses = descent(noise=0)
+    losses = descent(noise=0.02)
     spiked = losses.copy()
-    spiked[20:180:20] = 50
+    spiked[20:180:20] += 0.5
     assert blow_up(spiked) is None
     assert np.abs(LRCurve(rates, spiked).smoothed() - LRCurve(rates, losses).smoothed()).max() < 0.1
 
@@ -193,14 +261,44 @@ def test_healthy_sweeps_do_not_blow_up():
     assert blow_up(random.normal(2, 1, 10_000)) is None
     assert blow_up(random.standard_t(2, 10_000)) is None
     outliers = descent()
-    outliers[[30, 31, 90, 150]] = 1e9
+    outliers[[30, 31, 90, 150]] += 1.2
     assert blow_up(outliers) is None
 
 
-@pytest.mark.parametrize("first", [20, 100, 190])
-def test_divergence_is_seen_within_three_batches(first):
+@pytest.mark.parametrize("first", [20, 60, 100, 190])
+def test_a_single_loss_far_above_all_before_is_a_blow_up(first):
     losses = descent()
-    losses[first:] = 50.0
+    losses[first] = 300.0
+    assert blow_up(losses) == first
+    detector = BlowUpDetector()
+    assert [detector.update(loss) for loss in losses[: first + 1]][-1]
+    assert detector.is_single
+    # Where the data are to blame, the sweep goes on as if the loss had not been.
+    detector.leave_out()
+    assert not any(detector.update(loss) for loss in losses[first + 1 :])
+
+
+def test_heavy_noise_seldom_looks_like_a_single_blow_up():
+    sweeps = [np.random.default_rng(seed).standard_t(2, 300) for seed in range(200)]
+    assert sum(blow_up(losses) is not None for losses in sweeps) <= 10
+    sweeps = [np.random.default_rng(seed).standard_t(3, 300) for seed in range(200)]
+    assert sum(blow_up(losses) is not None for losses in sweeps) <= 1
+
+
+def test_a_relu_net_that_dies_in_one_batch_has_blown_up_there():
+    # As SGD on raw targets: level, one loss hundreds of times as high, level, and the bias learns the mean.
+    random = np.random.default_rng(0)
+    losses = random.normal(220, 40, 100)
+    losses[70:] -= 180 / (1 + np.exp(-(np.arange(30) - 12)))
+    losses[50] = 4e4
+    assert blow_up(losses) == 50
+    assert LRCurve(geometric_ramp(1e-7, 10, 100), losses).blow_up == 50
+
+
+@pytest.mark.parametrize(("first", "loss"), [(20, 3.3), (100, 4.5), (190, 10.0)])
+def test_divergence_is_seen_within_three_batches(first, loss):
+    losses = descent()
+    losses[first:] = loss
     assert blow_up(losses) == first + 2
 
 
@@ -237,6 +335,22 @@ def test_blow_up_scales_and_shifts_with_the_loss(scale, shift, seed, first):
     assert blow_up(scale * losses + scale * shift) == blow_up(losses)
 
 
+def test_a_nan_before_finite_losses_is_a_gap():
+    losses = descent()
+    whole = LRCurve(geometric_ramp(1e-7, 10, 200), losses)
+    losses = losses.copy()
+    losses[[10, 50, 150]] = math.nan
+    curve = LRCurve(whole.learning_rates, losses)
+    assert curve.blow_up is None
+    assert np.flatnonzero(np.isnan(curve.smoothed())).tolist() == [10, 50, 150]
+    assert np.nanmax(np.abs(curve.smoothed() - whole.smoothed())) < 0.05
+    # A loss that stays NaN has blown up, and so has one that was infinite.
+    losses[180:] = math.nan
+    assert LRCurve(whole.learning_rates, losses).blow_up == 180
+    losses[170] = math.inf
+    assert LRCurve(whole.learning_rates, losses).blow_up == 170
+
+
 @given(ANY_LOSSES)
 def test_detector_and_blow_up_agree_on_any_losses(losses):
     detector = BlowUpDetector()
@@ -248,11 +362,12 @@ def test_detector_and_blow_up_agree_on_any_losses(losses):
     assert not bad or index <= bad[0]
 
 
-@pytest.mark.parametrize("module", ["lrtuner.curve", "lrtuner.lr_range"])
+@pytest.mark.parametrize(
+    "module", ["records", "smoothing", "blow_up", "curve", "lr_range", "reading", "rules"]
+)
 def test_import_loads_numpy_alone(module):
-    code = (
-        f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
-    )
+    heavy = ("tensorflow", "keras", "matplotlib")
+    code = f"import sys, lrtuner.{module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

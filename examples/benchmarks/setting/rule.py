@@ -1,4 +1,4 @@
-"""What lrtuner's rule says of a measured sweep, and the two of its constants that ranges are compared with.
+"""What lrtuner's rule says of a measured sweep, and those two of its constants that ranges are compared with.
 
 This is the one place of the benchmark that knows where lrtuner keeps them.
 """
@@ -11,7 +11,7 @@ from bench.late import Late, lrtuner
 from setting.measuring import TRIAL, MeasuredSetting
 from setting.space import Setting, optimizer_of
 
-lr_range = Late("lrtuner.lr_range")
+rules = Late("lrtuner.rules")
 
 
 def centres(measured: MeasuredSetting) -> dict[int, list[float]]:
@@ -36,9 +36,9 @@ def centres(measured: MeasuredSetting) -> dict[int, list[float]]:
 
 def usual_rate(setting: Setting) -> float:
     """Return log10 of the rate that is usual for a setting's optimizer, ten times Keras' default for most."""
-    return float(lr_range.PRIOR_CENTRES[optimizer_of(setting).name])
+    return float(rules.USUAL_RATES[optimizer_of(setting).name])
 
 
 def fall_by_steps() -> float:
     """Return the decades that the best rate falls for ten times the batches of training."""
-    return float(lr_range.FALL_BY_STEPS)
+    return float(rules.CURVE_AND_OPTIMIZER.fall_by_steps)
