@@ -39,11 +39,6 @@ class MeasuredTask:
     truth: MeasuredRates
     sweeps: list[MeasuredSweep]
 
-    @property
-    def train_steps(self) -> int:
-        """Batches of a training."""
-        return self.batches_per_epoch * self.epochs
-
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MeasuredTask:
         """Build the record that a file describes."""

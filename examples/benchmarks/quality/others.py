@@ -124,7 +124,7 @@ def ktrain(case: Case) -> Range:
 
 def keras_default(case: Case) -> Range:
     """Take ten times the default of the optimizer in Keras."""
-    return around(-1.0 if case.optimizer == "SGD" else -2.0, 0.75)
+    return around(-1.0 if case.task.optimizer == "SGD" else -2.0, 0.75)
 
 
 def _asking(read: Callable[[Case], Range]) -> Callable[[Case], Range | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,18 +14,12 @@ from quality.measuring import MeasuredTask
 
 
 class Case(NamedTuple):
-    """A curve, and what a rule may know about the training that it belongs to."""
+    """The curve of one sweep, and the task that was swept."""
 
     learning_rates: np.ndarray
     losses: np.ndarray
-    optimizer: str
-    momentum: float | None
-    batch_size: int
-    train_steps: int
+    task: MeasuredTask
 
-
-# What a rule of lrtuner's form is told, beside the curve, as far as its signature takes it.
-HINTS = ("train_steps", "optimizer", "batch_size", "momentum")
 
 GIVEN, OTHER, NO_SWEEP = "given", "other", "no sweep"
 
@@ -42,21 +35,15 @@ class Rule(NamedTuple):
     origin: str = OTHER
 
 
-def cases(measured: MeasuredTask, length: int | str) -> Iterator[Case]:
-    """Yield the sweeps of this length, each with what is known about the task."""
-    for sweep in measured.sweeps:
+def cases(task: MeasuredTask, length: int | str) -> Iterator[Case]:
+    """Yield the sweeps of this length."""
+    for sweep in task.sweeps:
         if sweep.length == length:
-            yield Case(
-                *sweep.curve(),
-                measured.optimizer,
-                measured.momentum,
-                measured.batch_size,
-                measured.train_steps,
-            )
+            yield Case(*sweep.curve(), task)
 
 
 def given(spec: str) -> list[Rule]:
-    """Return the rule that `module:callable` names: with the curve alone, and told the task if it asks.
+    """Return the rule that `module:callable` names: told nothing else, and told the task.
 
     Raises:
         ValueError: Where there is no such module or callable.
@@ -68,21 +55,34 @@ def given(spec: str) -> list[Rule]:
         raise ValueError(
             f"a rule is module:callable, such as lrtuner:suggest_range, got {spec!r}: {error}"
         ) from error
-    takes = [hint for hint in HINTS if hint in inspect.signature(rule).parameters]
-    result = [Rule(spec, _asking(rule, []), GIVEN)]
-    return [*result, Rule(f"{spec}, told the task", _asking(rule, takes), GIVEN)] if takes else result
+    return [
+        Rule(spec, _asking(rule, told=False), GIVEN),
+        Rule(f"{spec}, told the task", _asking(rule, told=True), GIVEN),
+    ]
 
 
-def _asking(rule: Callable[..., Any], takes: list[str]) -> Callable[[Case], Range | None]:
-    """Ask a rule of lrtuner's form, telling it these things."""
+def _asking(rule: Callable[[Any], Any], told: bool) -> Callable[[Case], Range | None]:
+    """Ask a rule of lrtuner's form. What it is told stands in the curve's `training`."""
 
     def ask(case: Case) -> Range | None:
-        told = {hint: getattr(case, hint) for hint in takes}
+        training = _training(case.task) if told else None
         try:
-            found = rule(lrtuner.LRCurve(case.learning_rates, case.losses), **told)
+            found = rule(lrtuner.LRCurve(case.learning_rates, case.losses, training=training))
         except ValueError:
             return None
         low, high = (found.min_lr, found.max_lr) if hasattr(found, "min_lr") else found
         return (float(np.log10(low)), float(np.log10(high))) if 0 < low < high < np.inf else None
 
     return ask
+
+
+def _training(task: MeasuredTask) -> Any:
+    """Return what a search knows of a task."""
+    return lrtuner.Training(
+        optimizer=task.optimizer,
+        momentum=task.momentum,
+        batch_size=task.batch_size,
+        batches_per_epoch=task.batches_per_epoch,
+        epochs=task.epochs,
+        is_shuffled=True,
+    )
