@@ -42,5 +42,5 @@ def names(chosen: str | None, known: list[str], what: str, parser: argparse.Argu
 
 
 def import_from_checkout() -> None:
-    """Let rules in the working directory and lrtuner of this checkout be imported."""
-    sys.path[:0] = [".", str(ROOT)]
+    """Let lrtuner of this checkout be imported, and rules in the working directory."""
+    sys.path[:0] = [str(ROOT), "."]
