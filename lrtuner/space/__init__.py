@@ -15,6 +15,7 @@ from lrtuner.space.entries import (
     NothingToNarrowError,
     entry_bounds,
     entry_named,
+    remove_entry,
     replace_entry,
     spread_values,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "narrow_entry",
     "narrowed",
     "registered",
+    "remove_entry",
     "replace",
     "replace_entry",
     "spread_into",

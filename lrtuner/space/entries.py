@@ -140,3 +140,9 @@ def replace_entry(hyperparameters: keras_tuner.HyperParameters, name: str, repla
             hyperparameters.values.setdefault(other.name, other.default)
         elif not hyperparameters.is_active(other.name):
             hyperparameters.values.pop(other.name, None)
+
+
+def remove_entry(hyperparameters: keras_tuner.HyperParameters, entry: Any) -> None:
+    """Take a hyperparameter out of a space, in place, but leave its value."""
+    hyperparameters._space.remove(entry)
+    hyperparameters._hps.pop(entry.name, None)
