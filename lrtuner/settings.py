@@ -357,19 +357,17 @@ class SettingFinder:
             longest = max((len(entry.values) for entry in rest), default=0)
             return [{one.name: one.values[i % len(one.values)] for one in rest} for i in range(longest)]
         start = self._hyperparameters.values
-        return [
-            {
-                one.name: next(
-                    (value for value in one.values if value != start.get(one.name)), start.get(one.name)
-                )
-                for one in rest
-            }
-        ]
+        return [{one.name: _another(one, start.get(one.name)) for one in rest}]
 
     def _chooses(self, entry: Any, setting: Setting) -> bool:
         """Return whether the values of a hyperparameter give models of several kinds, beside a setting."""
         kinds = {self._kind({**setting, entry.name: value}, [entry.name]) for value in entry.values}
         return len(kinds - {UNKNOWN}) > 1
+
+
+def _another(entry: Any, value: Any) -> Any:
+    """Return a value of a hyperparameter other than one."""
+    return next((one for one in entry.values if one != value), value)
 
 
 def find_settings(
