@@ -300,8 +300,14 @@ class TestNarrow:
             ),
             (5e-3, 6e-2, 0.3, (1e-1, 1e-2), "neighbour is kept as well: 0.1"),
             # The one above lies beyond the rise of the loss.
-            (5e-3, 6e-2, 8e-2, (1e-2,), "0.01 is the only declared value .* no choice: declare"),
-            (5e-3, 2e-2, None, (1e-2,), "no choice"),
+            (
+                5e-3,
+                6e-2,
+                8e-2,
+                (1e-2,),
+                "0.01 is the only declared value .* all that is left to search: declare",
+            ),
+            (5e-3, 2e-2, None, (1e-2,), "all that is left"),
             # None inside.
             (2.5e-3, 8e-3, None, (1e-2,), "No declared value .* the nearest one is kept: 0.01"),
             (1.2e-3, 8e-3, None, (1e-2, 1e-3), "No declared value .* nearest two are kept: 0.01 and 0.001"),
@@ -332,14 +338,16 @@ class TestNarrow:
         assert relation.rate(entry.default) in rates
         if kind == "choice":
             assert tuple(rates) == kept
-            assert re.search(words, report.note)
-        else:
-            assert bool(report.note) == (words != "^$")
+            assert re.search(words, report.note or report.remark)
+        assert bool(report.remark) == (words != "^$" and "neighbour" in words)
+        assert bool(report.note) == (words != "^$" and "neighbour" not in words)
 
     def test_a_neighbour_at_the_declared_maximum(self):
         entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [1e-2, 1e-3, 1e-4]), 1.3e-3, 2.8e-2)
         assert (entry.values, entry.default) == ([1e-2, 1e-3], 1e-2)
-        assert re.search(r"above the declared maximum.*its neighbour is kept as well: 0\.001", report.note)
+        assert re.search("above the declared maximum, 0.01; declare wider bounds", report.note)
+        assert report.remark.endswith("so its neighbour is kept as well: 0.001.")
+        assert str(report).endswith(f"{report.note} {report.remark}")
 
     def test_a_declared_pair_that_stays_needs_no_note(self):
         entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [1e-2, 1e-3]), 1.2e-3, 9e-3)

@@ -43,7 +43,8 @@ class Narrowing:
             where it draws between bounds, in steps or not.
         default: The default value now, which a search may try first.
         clipped: Whether the range lay, wholly or partly, beyond the declared bounds.
-        note: What had to be done about it, for the user; empty where the range fitted.
+        note: What the user should know to declare better values; empty where the range fitted.
+        remark: What else was done, which asks nothing of the user; mostly empty.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Narrowing:
     default: float
     clipped: bool
     note: str
+    remark: str = ""
 
     def __str__(self) -> str:
         """Describe the change in one line."""
@@ -61,7 +63,8 @@ class Narrowing:
         else:
             now = ", ".join(f"{value:.3g}" for value in self.values)
         before = f"{self.declared[0]:.3g} to {self.declared[1]:.3g}"
-        return f"{self.name}: narrowed from {before} to {now}." + (f" {self.note}" if self.note else "")
+        change = f"{self.name}: narrowed from {before} to {now}."
+        return " ".join(part for part in (change, self.note, self.remark) if part)
 
 
 def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation | None = IDENTITY) -> Any:
@@ -122,6 +125,10 @@ def explain_narrowing(
     relation = relation or IDENTITY
     declared = entry_bounds(entry)
     declared_rates = relation.rate_bounds(declared)
+    beyond = _beyond(declared_rates, lr_range)
+    few = _few_values(entry, replacement)
+    inside = [value for value in few if _is_inside(relation.rate(value), lr_range)]
+    outside = [value for value in few if value not in inside]
     return Narrowing(
         name=entry.name,
         declared=declared,
@@ -129,7 +136,8 @@ def explain_narrowing(
         values=tuple(replacement.values) if isinstance(replacement, hp_types.Choice) else None,
         default=replacement.default,
         clipped=lr_range.min_lr < declared_rates[0] or lr_range.max_lr > declared_rates[1],
-        note=_note(entry, replacement, lr_range, relation),
+        note=beyond or ("" if inside and outside else _too_few(inside, outside, lr_range, relation)),
+        remark=_neighbour(inside, outside, lr_range, relation),
     )
 
 
@@ -286,42 +294,55 @@ def _choice(entry: Any, values: list[float], target: _Target, *, ordered: bool) 
     )
 
 
-def _note(entry: Any, replacement: Any, lr_range: LRRange, relation: Relation) -> str:
-    """Say where the range lies beyond the declared bounds, or holds too few of the declared values."""
-    lowest, highest = relation.rate_bounds(entry_bounds(entry))
+def _is_inside(rate: float, lr_range: LRRange) -> bool:
+    return decades_outside(rate, lr_range.min_lr, lr_range.max_lr) <= TOLERANCE
+
+
+def _beyond(declared: tuple[float, float], lr_range: LRRange) -> str:
+    """Say where the range lies beyond the declared rates; empty where it does not."""
+    lowest, highest = declared
     found = f"the range found, {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g},"
     above, below = lr_range.max_lr > highest, lr_range.min_lr < lowest
     if above and below:
         return f"{found[0].upper()}{found[1:]} covers all that was declared."
+    if not (above or below):
+        return ""
     whole = lr_range.min_lr > highest or lr_range.max_lr < lowest
-    notes = []
-    if above or below:
-        part = f"{found[0].upper()}{found[1:]} lies" if whole else f"Part of {found} lies"
-        limit = (
-            f"above the declared maximum, {highest:.3g}"
-            if above
-            else f"below the declared minimum, {lowest:.3g}"
+    part = f"{found[0].upper()}{found[1:]} lies" if whole else f"Part of {found} lies"
+    limit = f"above the declared maximum, {highest:.3g}"
+    if below:
+        limit = f"below the declared minimum, {lowest:.3g}"
+    return f"{part} {limit}; declare wider bounds to search there."
+
+
+def _too_few(inside: list[float], outside: list[float], lr_range: LRRange, relation: Relation) -> str:
+    """Say that no declared value lies in the range, or only one without a neighbour near it."""
+    found = f"the range found, {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g},"
+    if inside[1:] or not (inside or outside):
+        return ""
+    if inside:
+        only = _value_in_words(inside[0], relation)
+        return (
+            f"{only} is the only declared value in {found} so it is all that is left to search: declare more."
         )
-        notes.append(f"{part} {limit}; declare wider bounds to search there.")
-    few = _few_values(entry, replacement)
-    inside = [
-        value
-        for value in few
-        if decades_outside(relation.rate(value), lr_range.min_lr, lr_range.max_lr) <= TOLERANCE
-    ]
-    outside = [f"{value:.3g}" for value in few if value not in inside]
-    if whole and len(few) == 1:
-        notes.append(f"A single declared value is left: {outside[0]}.")
-    elif few and not inside and not whole:
-        kept = f"two are kept: {' and '.join(outside)}" if outside[1:] else f"one is kept: {outside[0]}"
-        notes.append(f"No declared value lies in {found} so the nearest {kept}.")
-    elif len(inside) == 1:
-        reason = f"its neighbour is kept as well: {outside[0]}" if outside else _ALONE
-        notes.append(f"{inside[0]:.3g} is the only declared value in {found} so {reason}.")
-    return " ".join(notes)
+    words = [_value_in_words(value, relation) for value in outside]
+    kept = f"two are kept: {' and '.join(words)}" if words[1:] else f"one is kept: {words[0]}"
+    return f"No declared value lies in {found} so the nearest {kept}."
 
 
-_ALONE = "the search has no choice: declare values closer to it"
+def _neighbour(inside: list[float], outside: list[float], lr_range: LRRange, relation: Relation) -> str:
+    """Say that a value outside of the range is kept beside the only one inside; empty where there is none."""
+    if not (inside and outside):
+        return ""
+    only, other = (_value_in_words(values[0], relation) for values in (inside, outside))
+    return (
+        f"{only} is the only declared value in the range found, {lr_range.min_lr:.3g} to "
+        f"{lr_range.max_lr:.3g}, so its neighbour is kept as well: {other}."
+    )
+
+
+def _value_in_words(value: float, relation: Relation) -> str:
+    return f"{value:.3g}" if relation.is_identity else f"{value:.3g} (a rate of {relation.rate(value):.3g})"
 
 
 def _few_values(entry: Any, replacement: Any) -> list[float]:
