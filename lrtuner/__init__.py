@@ -9,15 +9,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lrtuner.curve import LRCurve
+    from lrtuner.hypermodel import LRRangeHyperModel
     from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
     from lrtuner.oracle import LRRangeOracle
-    from lrtuner.state import Sweep
+    from lrtuner.search.record import Sweep
     from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
     from lrtuner.tuners import (
         BayesianOptimization,
         GridSearch,
         Hyperband,
-        LRRangeHyperModel,
         RandomSearch,
         Tuner,
     )
@@ -40,21 +40,15 @@ __all__ = [
     "suggest_range",
 ]
 
-# Where each name lives.  They are imported when first used: Keras takes seconds to load.
+# Where each name lives. They are imported when first used: Keras takes seconds to load.
 _ROOMS = {
     "curve": ("LRCurve",),
+    "hypermodel": ("LRRangeHyperModel",),
     "lr_range": ("LRRange", "NoRangeError", "suggest_range"),
     "oracle": ("LRRangeOracle",),
-    "state": ("Sweep",),
+    "search.record": ("Sweep",),
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
-    "tuners": (
-        "BayesianOptimization",
-        "GridSearch",
-        "Hyperband",
-        "LRRangeHyperModel",
-        "RandomSearch",
-        "Tuner",
-    ),
+    "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch", "Tuner"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

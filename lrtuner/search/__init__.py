@@ -1,0 +1,1 @@
+"""What `LRRangeOracle` does is done here, one job to a room; none of them knows the oracle."""
