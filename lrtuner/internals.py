@@ -14,6 +14,8 @@ from typing import Any
 import keras_tuner as kt
 
 # Methods that KerasTuner's oracles call on themselves.
+POPULATE_SPACE = "populate_space"
+SAVE = "save"
 SAVE_TRIAL = "_save_trial"
 NEXT_COMBINATION = "_get_next_combination"
 

@@ -4,8 +4,8 @@ One sweep serves a search whose settings all have the same range. Where some, su
 each gets a sweep of its own: the space is narrowed to the union of the ranges, and what the wrapped oracle
 proposes is moved into the range of its own setting before the trial is made.
 
-To follow a sweep, read `create_trial`, `_due_sweep`, `end_trial`, `_end_sweep` and `_conclude` below, in this
-order. Each is a list of calls into the rooms of `lrtuner.search`, none of which knows this oracle.
+Here is what KerasTuner and the user see, the lock, and what a chief and its workers tell each other. What is
+done about sweeps is in `lrtuner.search.sweeping`.
 """
 
 from __future__ import annotations
@@ -21,23 +21,17 @@ import keras_tuner as kt
 
 from lrtuner import internals, protocol
 from lrtuner.curve import LRCurve
-from lrtuner.jobs import Job
 from lrtuner.lr_range import LRRange
-from lrtuner.protocol import SweepAnswer
+from lrtuner.proxy import OracleProxy, oracle_to_wrap
 from lrtuner.search import messages
 from lrtuner.search.files import check_writable
-from lrtuner.search.names import LearningRates
 from lrtuner.search.options import OPTION_NAMES, SweepOptions
 from lrtuner.search.presence import Presence
-from lrtuner.search.project import Project
-from lrtuner.search.proposals import Proposals
-from lrtuner.search.ranges import SettingRanges
-from lrtuner.search.record import SearchRecord, Sweep
-from lrtuner.search.results import read_sweep
-from lrtuner.search.schedule import Schedule
+from lrtuner.search.record import Sweep
+from lrtuner.search.sweeping import Sweeping
 
 
-class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
+class LRRangeOracle(OracleProxy):
     """Narrows the learning-rate space with a cheap sweep, then hands off to another oracle.
 
     The first trial that a tuner gets is a sweep: at most about an epoch of training in which the learning
@@ -95,24 +89,14 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         ValueError: The bounds, the number of steps, the rule's name or the lease make no sense.
     """
 
-    # The attributes that are kept here. All others, but for the options, are the wrapped oracle's.
-    _OWN = frozenset(
-        {
-            "oracle",
-            "_options",
-            "_names",
-            "_ranges",
-            "_schedule",
-            "_proposals",
-            "_project",
-            "_presence",
-            "_lock",
-            "_is_chief",
-            "_is_restored",
-            "_is_saved",
-            "_sweeps_with_metrics",
-        }
-    )
+    _OWN = OracleProxy._OWN | {
+        "_options",
+        "_sweeping",
+        "_presence",
+        "_lock",
+        "_is_chief",
+        "_sweeps_with_metrics",
+    }
 
     def __init__(
         self,
@@ -129,7 +113,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         **kwargs: Any,
     ) -> None:
         # The base class is not initialised: all of its state is the wrapped oracle's.
-        oracle = _oracle_to_wrap(oracle, kwargs)
+        oracle = oracle_to_wrap(oracle, kwargs)
         self._options = SweepOptions(
             learning_rate=learning_rate,
             min_lr=min_lr,
@@ -141,47 +125,39 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             lease=lease,
         )
         self.oracle = oracle
-        self._names = LearningRates(oracle, self._options)
-        self._ranges = SettingRanges(oracle, self._names)
-        self._schedule = Schedule(oracle, self._options, self._names, self._ranges)
-        self._proposals = Proposals(oracle, self._names, self._ranges, self._schedule)
-        self._project = Project(oracle)
+        self._sweeping = Sweeping(oracle, self._options)
         self._presence = Presence()
-        # What keeps anything in the rooms above is not synchronized: every call into it holds this lock. A
-        # thread that holds it never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both
-        # has that one first.
+        # Neither of the two is synchronized: every call into one holds this lock. A thread that holds it
+        # never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has that one first.
         self._lock = threading.RLock()
         self._is_chief = False
-        self._is_restored = False
-        # Whether lr_range.json is up to date.
-        self._is_saved = False
         # The sweeps whose training code has reported metrics by itself.
         self._sweeps_with_metrics: set[str] = set()
         # The wrapped oracle proposes and saves itself from inside of its own calls. All that comes here.
-        internals.intercept(oracle, "populate_space", self._propose)
-        internals.intercept(oracle, "save", self._save)
-        internals.intercept(oracle, internals.SAVE_TRIAL, self._project.save_trial)
+        sweeping, locked = self._sweeping, self._locked
+        internals.intercept(oracle, internals.POPULATE_SPACE, locked(sweeping.propose))
+        internals.intercept(oracle, internals.SAVE, locked(sweeping.save))
+        internals.intercept(oracle, internals.SAVE_TRIAL, locked(sweeping.project.save_trial))
         if isinstance(oracle, kt.oracles.GridSearchOracle):
-            internals.intercept(oracle, internals.NEXT_COMBINATION, self._next_combination)
+            internals.intercept(oracle, internals.NEXT_COMBINATION, locked(sweeping.next_combination))
+
+    def _locked(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that holds the lock while it calls another."""
+
+        def locked(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                return call(*args, **kwargs)
+
+        return locked
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._OWN:
-            # Not set yet, as while being copied: looking it up in the wrapped oracle would never end.
-            raise AttributeError(name)
-        return getattr(self._options if name in OPTION_NAMES else self.oracle, name)
+        return getattr(self._options, name) if name in OPTION_NAMES else super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._OWN:
-            object.__setattr__(self, name, value)
-        elif name in OPTION_NAMES:
+        if name in OPTION_NAMES:
             self._options.change(name, value)
-        elif hasattr(self.oracle, name):
-            setattr(self.oracle, name, value)
         else:
-            raise AttributeError(
-                f"Neither LRRangeOracle nor the {type(self.oracle).__name__} that it wraps has an attribute "
-                f"{name!r} to set. To add one to the wrapped oracle, set it on `oracle.oracle`."
-            )
+            super().__setattr__(name, value)
 
     # --- What the user looks at -----------------------------------------------------------------------------
 
@@ -189,7 +165,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def sweeps(self) -> list[Sweep]:
         """The finished sweeps."""
         with self._lock:
-            return list(self._ranges.sweeps)
+            return list(self._sweeping.ranges.sweeps)
 
     @property
     def lr_range(self) -> LRRange | None:
@@ -198,7 +174,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         Of several sweeps the smallest range that holds all of theirs.
         """
         with self._lock:
-            return self._ranges.widest
+            return self._sweeping.ranges.widest
 
     def plot_sweeps(self, ax: Any = None) -> Any:
         """Draw the sweeps' curves with their ranges, and the finished trials over them.
@@ -221,7 +197,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 "No sweep has finished yet: call plot_sweeps after tuner.search(...) has begun."
             )
         with self._lock:
-            trials = [self._ranges.scored_rates(sweep) for sweep in sweeps]
+            trials = [self._sweeping.ranges.scored_rates(sweep) for sweep in sweeps]
         return plot_sweeps(sweeps, trials=trials, objective=self.objective.name, ax=ax)
 
     def advise(self, sweep: Sweep | None = None) -> LRRange | None:
@@ -240,10 +216,10 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         if sweep is not None and not isinstance(sweep, Sweep):
             raise TypeError(f"sweep must be one of this oracle's `sweeps`, or None, got {sweep!r}.")
         with self._lock:
-            if sweep is None and not self._ranges.sweeps:
+            if sweep is None and not self._sweeping.ranges.sweeps:
                 return None
-            sweep = sweep or self._ranges.sweeps[0]
-            advice, label = self._ranges.advice(sweep), self._ranges.label(sweep)
+            sweep = sweep or self._sweeping.ranges.sweeps[0]
+            advice, label = self._sweeping.ranges.advice(sweep), self._sweeping.ranges.label(sweep)
         if advice is None:
             return None
         messages.advice(label, advice.searched, advice.better, verbose=self.verbose)
@@ -258,16 +234,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         self._is_chief = internals.is_chief()
         if self._is_chief:
             with self._lock:
-                self._schedule.all_come_first = True
+                self._sweeping.schedule.all_come_first = True
 
     def expect_sweeps(self) -> None:
         """Tell the oracle that its tuner runs sweeps, whatever it does to collect the search space."""
         with self._lock:
-            self._schedule.has_runner = True
-
-    def get_space(self) -> kt.HyperParameters:
-        """Return the search space: narrowed, once the sweep is done."""
-        return self.oracle.get_space()
+            self._sweeping.schedule.has_runner = True
 
     def update_space(self, hyperparameters: kt.HyperParameters) -> None:
         """Add new hyperparameters to the search space, see `keras_tuner.Oracle`.
@@ -277,9 +249,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         """
         with self._lock:
             if protocol.announces_runner(hyperparameters):
-                self._schedule.has_runner = True
+                self._sweeping.schedule.has_runner = True
             elif internals.has_project(self.oracle):
-                self._schedule.require_runner()
+                self._sweeping.schedule.require_runner()
         self.oracle.update_space(hyperparameters)
 
     def check_space(self, hyperparameters: kt.HyperParameters) -> None:
@@ -293,7 +265,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             ValueError: A hyperparameter of `sweep_per` has too many values for a sweep each, or is not found.
         """
         with self._lock:
-            self._names.check_space(hyperparameters)
+            self._sweeping.names.check_space(hyperparameters)
 
     def check_declaration(self, hyperparameters: kt.HyperParameters, *, may_come_late: bool = False) -> None:
         """Warn if the learning rate is declared otherwise than when the sweep was run.
@@ -303,7 +275,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             may_come_late: Whether a `fit` of the user's own may declare the learning rate yet.
         """
         with self._lock:
-            self._names.check_declaration(hyperparameters, may_come_late=may_come_late)
+            self._sweeping.names.check_declaration(hyperparameters, may_come_late=may_come_late)
 
     def skip_sweeps(self, reason: str) -> None:
         """Go on in the declared space, without a sweep.
@@ -312,12 +284,9 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             reason: Why, for the warning.
         """
         with self._lock:
-            if not self._schedule.search_may_begin:
-                messages.no_sweep(reason)
-                self._schedule.search_may_begin = True
-                self._is_saved = False
+            self._sweeping.skip(reason)
 
-    # --- A sweep, from the order to the narrowed space ------------------------------------------------------
+    # --- What a tuner calls during the search ---------------------------------------------------------------
 
     def create_trial(self, tuner_id: str) -> Any:
         """Return the trial of a sweep that is due, else the wrapped oracle's next trial.
@@ -349,24 +318,15 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     def _due_sweep(self, tuner_id: str) -> Any:
         """Return the trial of a sweep, one that waits for a sweep, or None if no sweep is due."""
         with self._lock:
-            if self._schedule.search_may_begin and not len(self._schedule):
-                return None
-            self.restore()
-            why_none = self._schedule.add_first()
-            if why_none is not None:
-                self.skip_sweeps(why_none)
-            if len(self._schedule):
+            trial = self._sweeping.next_trial(tuner_id, time.monotonic())
+            if trial is not None:
                 self._presence.call_back(tuner_id)
-            now = time.monotonic()
-            for job in self._schedule.given_up(now):
-                answer = SweepAnswer(error=self._schedule.why_given_up(job))
-                self._conclude(job, answer, job.hyperparameters)
-            return self._schedule.next_trial(tuner_id, now)
+            return trial
 
     def _pause_if_idle(self, trial: Any) -> None:
         """Keep a tuner waiting that would ask again at once."""
         with self._lock:
-            is_idle = trial is not None and trial.status == "IDLE" and len(self._schedule) > 0
+            is_idle = trial is not None and trial.status == "IDLE" and len(self._sweeping.schedule) > 0
             pause = self._presence.pause() if is_idle else 0.0
         time.sleep(pause)
 
@@ -378,62 +338,12 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 self.oracle.end_trial(*args, **kwargs)
             return
         error = protocol.fatal_error(trial)
-        if error is not None:
-            with self._lock:
+        with self._an_error_ends_the_search(), self._lock:
+            if error is not None:
                 self._presence.end_search(error)
-            return
-        with self._an_error_ends_the_search():
-            self._end_sweep(trial)
-
-    def _end_sweep(self, trial: Any) -> None:
-        """Take what came of a sweep's trial."""
-        with self._lock:
-            answer = SweepAnswer.of(trial)
-            self._presence.hear(self._schedule.worker_of(trial.trial_id))
-            job = self._schedule.ended(trial, answer)
-            if job is None:
                 return
-            # What the training code declared first is part of the search from here on.
-            self.oracle.update_space(protocol.without_reserved(trial.hyperparameters))
-            if not self._ranges.sweeps:
-                self._names.check_settings_are_declared()
-            self._conclude(job, answer, trial.hyperparameters)
-
-    def _conclude(self, job: Job, answer: SweepAnswer, hyperparameters: kt.HyperParameters) -> None:
-        """Read a sweep's range, narrow the space to it, and tell the user."""
-        sweep = read_sweep(
-            answer,
-            protocol.without_reserved(hyperparameters),
-            job.learning_rate,
-            rule=self._options.rule,
-            epochs=getattr(self.oracle, "max_epochs", None),
-        )
-        narrowed = self._ranges.add(sweep, answer.settings)
-        self._schedule.conclude(job)
-        self._ranges.narrow_space()
-        self._project.remove_leftovers()
-        self._is_saved = False
-        self.save()
-        picture = self._project.save_picture(self._ranges.sweeps)
-        messages.sweep_ended(
-            sweep,
-            narrowed,
-            label=self._ranges.label(sweep),
-            held=self._ranges.other_rates(sweep),
-            picture=picture,
-            verbose=self.verbose,
-        )
-
-    def _propose(self, original: Callable[[str], Any], trial_id: str) -> Any:
-        """Propose a trial in the range of its setting; the wrapped oracle's `create_trial` calls this."""
-        with self._lock:
-            return self._proposals.propose(original, trial_id)
-
-    def _next_combination(self, original: Callable[[Any], Any], values: dict[str, Any]) -> Any:
-        with self._lock:
-            return self._proposals.next_combination(original, values)
-
-    # --- What a tuner calls otherwise -----------------------------------------------------------------------
+            self._presence.hear(self._sweeping.schedule.worker_of(trial.trial_id))
+            self._sweeping.end(trial)
 
     def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Any:
         """Record a trial's metrics; a sweep has none."""
@@ -458,22 +368,6 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
                 trial.metrics.register(self.objective.name, self.objective.direction)
         return trial
 
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Return the wrapped oracle's best trials, see `keras_tuner.Oracle`."""
-        return self.oracle.get_best_trials(num_trials)  # type: ignore[no-any-return]
-
-    def remaining_trials(self) -> int | None:
-        """Return how many trials the wrapped oracle has left; sweeps don't count."""
-        return self.oracle.remaining_trials()  # type: ignore[no-any-return]
-
-    def populate_space(self, trial_id: str) -> Any:
-        """Propose values, in the range of their setting, see `keras_tuner.Oracle`."""
-        return self.oracle.populate_space(trial_id)
-
-    def score_trial(self, trial: Any) -> None:
-        """Score a trial, see `keras_tuner.Oracle`."""
-        self.oracle.score_trial(trial)
-
     # --- What a chief looks at to see whether it may end ----------------------------------------------------
 
     @property
@@ -482,8 +376,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         with self._lock:
             if self._presence.error is not None:
                 return {}
-            running: dict[str, Any] = self.oracle.ongoing_trials
-            return {**running, **self._schedule.running()} if len(self._schedule) else running
+            return {**self.oracle.ongoing_trials, **self._sweeping.schedule.running()}
 
     @property
     def tuner_ids(self) -> set[str]:
@@ -515,43 +408,19 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             with self._lock:
                 self._presence.end_search(f"{type(error).__name__}: {error}")
 
-    # --- State ----------------------------------------------------------------------------------------------
+    # --- Files ----------------------------------------------------------------------------------------------
 
-    def get_state(self) -> dict[str, Any]:
-        """Return the wrapped oracle's state; the sweeps are in a file of their own."""
-        return self.oracle.get_state()  # type: ignore[no-any-return]
+    def restore(self) -> None:
+        """Load the sweeps of an earlier run from the project directory, once; a reload does so by itself.
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Set the wrapped oracle's state."""
-        self.oracle.set_state(state)
+        If KerasTuner begins its own search again, as after a crash before its first trial, the space that it
+        has collected is narrowed as the finished sweep says.
 
-    def save(self) -> None:
-        """Save the wrapped oracle and, where they have changed, the sweeps in the project directory."""
-        self.oracle.save()
-
-    def _save(self, original: Callable[[], None]) -> None:
-        """Save both; the wrapped oracle's `save` comes here, its own calls included."""
+        Raises:
+            ValueError: The file is damaged or of a newer version.
+        """
         with self._lock:
-            # The sweeps first: a space that was narrowed by a sweep that nobody knows would be swept again. A
-            # worker that starts late with overwrite=True deletes what the chief has written, so look for it.
-            has_something = self._schedule.search_may_begin or len(self._ranges.sweeps)
-            if has_something and not (self._is_saved and self._project.has_record()):
-                self._project.save_record(self._record())
-                self._is_saved = True
-            # While a proposal is held, the oracle's notes tell of a trial that there is not yet. Read again
-            # after a crash, it would look for it.
-            if self._proposals.held is None:
-                self._project.save_oracle(original)
-
-    def _record(self) -> SearchRecord:
-        return SearchRecord(
-            search_may_begin=self._schedule.search_may_begin,
-            options=self._options.to_config(),
-            declarations=self._names.to_config(),
-            narrowed_to=self._ranges.narrowed_to_config(),
-            setting_space=self._ranges.found_settings,
-            sweeps=self._ranges.sweeps,
-        )
+            self._sweeping.restore()
 
     def reload(self) -> None:
         """Load the wrapped oracle and the sweeps from the project directory.
@@ -560,70 +429,5 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             ValueError: A file in it is damaged or of a newer version, or the tuner runs no sweep and one is
                 due.
         """
-        self._project.reload_oracle()
-        self.restore()
-        if isinstance(self.oracle, kt.oracles.GridSearchOracle) and self.oracle.trials:
-            messages.grid_cannot_go_on()
         with self._lock:
-            if not self._schedule.search_may_begin and not self.oracle.trials:
-                # A tuner that reloads doesn't collect its space, so it can't say whether it runs sweeps: but
-                # if nothing in this process does, it doesn't.
-                self._schedule.has_runner |= protocol.a_runner_exists()
-                self._schedule.require_runner()
-
-    def restore(self) -> None:
-        """Load the sweeps of a run before from the project directory, once; a reload does so by itself.
-
-        Where KerasTuner begins its own search again, as after a crash before its first trial, the space that
-        it has collected is narrowed as the finished sweep says.
-
-        Raises:
-            ValueError: The file is damaged or of a newer version.
-        """
-        with self._lock:
-            if self._is_restored:
-                return
-            self._is_restored = True
-            record = self._project.read_record()
-            if record is None:
-                return
-            self._names.restore(record.declarations)
-            self._ranges.restore(record.sweeps, record.setting_space, record.narrowed_to)
-            self._schedule.search_may_begin = record.search_may_begin
-            self._is_saved = True
-            if not record.sweeps:
-                return
-            if not self._project.has_picture():
-                self._project.save_picture(record.sweeps)
-            messages.sweeps_hold(record.sweeps, verbose=self.verbose)
-            messages.options_have_changed(record.options, self._options.to_config())
-            if self._ranges.narrow_space():
-                self._is_saved = False
-            self._schedule.add_those_that_come_first()
-
-
-def _oracle_to_wrap(oracle: Any, arguments: dict[str, Any]) -> kt.Oracle:
-    """Return the user's oracle, or a random search if there is none.
-
-    Args:
-        oracle: What the user gave as oracle, or None.
-        arguments: Arguments for the random search.
-
-    Raises:
-        TypeError: It is no oracle, or is an `LRRangeOracle`, or there are arguments beside it.
-    """
-    if oracle is None:
-        return kt.oracles.RandomSearchOracle(**arguments)
-    if not isinstance(oracle, kt.Oracle):
-        raise TypeError(
-            f"Expected a keras_tuner.Oracle to hand off to, got {oracle!r} of type {type(oracle).__name__}. "
-            "For a random search write LRRangeOracle(objective=..., max_trials=...)."
-        )
-    if arguments:
-        raise TypeError(
-            f"The arguments {sorted(arguments)} belong to the wrapped oracle: give them to "
-            f"{type(oracle).__name__}(...)."
-        )
-    if isinstance(oracle, LRRangeOracle):
-        raise TypeError("The oracle is an LRRangeOracle already: wrap the search's own oracle once.")
-    return oracle
+            self._sweeping.reload()

@@ -21,6 +21,7 @@ from searches import (
 
 import lrtuner
 from lrtuner.protocol import REPORT_KEY, SweepAnswer, SweepTask, is_sweep
+from lrtuner.search import presence
 from lrtuner.settings import SettingSpace
 from lrtuner.sweep import SweepReport
 
@@ -508,6 +509,36 @@ class TestProxy:
         with pytest.raises(AttributeError, match="nothing"):
             oracle.nothing  # noqa: B018
 
+    @pytest.mark.parametrize("name", ["leese", "_presense", "lr_range"])
+    def test_an_attribute_that_neither_has_is_refused(self, name):
+        inner = random_search()
+        oracle = lrtuner.LRRangeOracle(inner)
+        with pytest.raises(AttributeError, match=rf"RandomSearchOracle .*'{name}' to set.*oracle\.oracle"):
+            setattr(oracle, name, 3)
+        assert not hasattr(inner, name)
+
+    def test_options_are_kept_apart_and_checked(self):
+        inner = random_search()
+        oracle = lrtuner.LRRangeOracle(inner, sweep_per=["optimizer"])
+        assert (oracle.lease, oracle.sweep_per, oracle.min_lr) == (600.0, ["optimizer"], 1e-7)
+        oracle.lease = 60
+        oracle.max_lr = 1.0
+        with pytest.raises(ValueError, match="lease must be a number of seconds above 0, got 0"):
+            oracle.lease = 0
+        with pytest.raises(ValueError, match="min_lr must be below max_lr"):
+            oracle.min_lr = 2.0
+        assert (oracle.lease, oracle.min_lr, oracle.max_lr) == (60.0, 1e-7, 1.0)
+        assert not hasattr(inner, "lease")
+
+    @pytest.mark.parametrize("name", ORACLES)
+    def test_an_oracle_is_wrapped_once(self, name):
+        inner = getattr(kt.oracles, name)(objective="val_loss", **ORACLES[name])
+        lrtuner.LRRangeOracle(inner)
+        with pytest.raises(
+            TypeError, match=rf"This {name} is wrapped in an LRRangeOracle already.*make a new"
+        ):
+            lrtuner.LRRangeOracle(inner)
+
     def test_without_an_oracle_it_makes_a_random_search(self):
         oracle = lrtuner.LRRangeOracle(objective="val_accuracy", max_trials=20, seed=4)
         assert isinstance(oracle.oracle, kt.oracles.RandomSearchOracle)
@@ -563,6 +594,33 @@ class TestProxy:
     def test_bad_arguments(self, arguments, error, message):
         with pytest.raises(error, match=message):
             lrtuner.LRRangeOracle(**arguments)
+
+
+class TestChief:
+    """A chief's server threads may not see the environment that tells who is the chief."""
+
+    @pytest.fixture
+    def chief(self, tmp_path, monkeypatch):
+        with monkeypatch.context() as environment:
+            environment.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+            environment.setenv("KERASTUNER_ORACLE_PORT", "1")
+            environment.setenv("KERASTUNER_TUNER_ID", "chief")
+            return choosing(tmp_path, random_search())
+
+    def test_an_error_ends_the_search_for_all(self, chief, monkeypatch, capfd):
+        monkeypatch.setattr(presence, "_FAREWELL", 0.0)
+        chief.end_trial(kt.engine.trial.Trial(kt.HyperParameters(), trial_id="7", status="COMPLETED"))
+        assert "The search ends with an error: KeyError: '7'" in capfd.readouterr().err
+        assert chief.create_trial("worker0").status == "STOPPED"
+        assert chief.ongoing_trials == {}
+        with pytest.raises(RuntimeError, match="The search was ended by an error: KeyError: '7'"):
+            chief.tuner_ids  # noqa: B018
+
+    def test_all_sweeps_come_before_the_first_trial(self, chief):
+        finish(chief, settings=SETTINGS)
+        asked = [chief.create_trial(f"worker{number}") for number in range(3)]
+        assert [is_sweep(trial.hyperparameters) for trial in asked] == [True, True, False]
+        assert asked[2].status == "IDLE"
 
 
 class TestState:

@@ -59,7 +59,7 @@ class Project:
         Args:
             original: The wrapped oracle's own way to save itself.
         """
-        if internals.is_own_way(original, "save"):
+        if internals.is_own_way(original, internals.SAVE):
             original()
         else:
             write_atomically(self._path("oracle.json"), json.dumps(self._wrapped.get_state()))
