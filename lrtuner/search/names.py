@@ -109,7 +109,7 @@ class LearningRates:
 
     def restore(self, declarations: dict[str, Any]) -> None:
         """Take over the declarations of an earlier run, as a `SearchRecord` holds them."""
-        self.declarations = {name: Declaration.from_config(one) for name, one in declarations.items()}
+        self.declarations = {name: Declaration.from_config(config) for name, config in declarations.items()}
         self._declared_before = dict(self.declarations)
 
     def to_config(self) -> dict[str, Any]:

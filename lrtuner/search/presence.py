@@ -18,8 +18,11 @@ _FAREWELL = 6.0
 class Presence:
     """The tuners at work, and the error that has ended their search.
 
+    Not synchronized: the oracle holds its lock in every call.
+
     Attributes:
-        error: The error that has ended the search, or None. It is set once and never taken back.
+        error: The error that has ended the search, or None. It is set once and never taken back, so it can be
+            read without a lock.
     """
 
     def __init__(self) -> None:
@@ -65,8 +68,8 @@ class Presence:
     def end_search(self, error: str) -> None:
         """Note the error that ends the search; only the first one counts."""
         if self.error is None:
-            self.error = error
             self._error_since = time.monotonic()
+            self.error = error
             messages.search_has_ended(error)
 
     def farewell(self) -> float:

@@ -89,7 +89,7 @@ class SettingRanges:
         ranges = [sweep.lr_range for sweep in self.sweeps if sweep.lr_range is not None]
         if len(ranges) < 2:
             return ranges[0] if ranges else None
-        return LRRange(min(one.min_lr for one in ranges), max(one.max_lr for one in ranges))
+        return LRRange(min(found.min_lr for found in ranges), max(found.max_lr for found in ranges))
 
     # --- A sweep ends ---------------------------------------------------------------------------------------
 
@@ -211,30 +211,30 @@ class SettingRanges:
         Returns:
             Whether anything has changed.
         """
+        changed = [self._narrow(name) for name in self._names.known() if name in self._names.declarations]
+        return any(changed)
+
+    def _narrow(self, name: str) -> bool:
+        """Narrow a learning rate in the space; return whether that has changed anything."""
         space = self._wrapped.hyperparameters
-        has_begun = bool(self._wrapped.trials or self._wrapped.start_order)
-        before = dict(self._narrowed_to)
-        for name in self._names.known():
-            if name not in self._names.declarations:
-                continue
-            now = Declaration.of(space, name)
-            if now == self._narrowed_to.get(name):
-                continue
-            if now != self._names.declarations[name]:
-                # Declared anew before the first trial; once begun, a search keeps its space.
-                if has_begun:
-                    continue
-                self._names.declarations[name] = now
-                self._parts.clear()
-            parts = [self.part(name, values) for values in self._all_values(name)]
-            if None in parts:
-                continue
-            # A search may try the defaults first, so the default is of their setting.
-            defaults = {entry.name: entry.default for entry in space.space if space.is_active(entry)}
-            default = (self.part(name, defaults) or parts[0]).default
-            replace(space, name, union(self._names.declarations[name].entry(), parts, default))
-            self._narrowed_to[name] = Declaration.of(space, name)
-        return self._narrowed_to != before
+        now = Declaration.of(space, name)
+        if now == self._narrowed_to.get(name):
+            return False
+        if now != self._names.declarations[name]:
+            # Declared anew before the first trial; once begun, a search keeps its space.
+            if self._wrapped.trials or self._wrapped.start_order:
+                return False
+            self._names.declarations[name] = now
+            self._parts.clear()
+        parts = [self.part(name, values) for values in self._all_values(name)]
+        if None in parts:
+            return False
+        # A search may try the defaults first, so the default is that of their part.
+        defaults = {entry.name: entry.default for entry in space.space if space.is_active(entry)}
+        default = (self.part(name, defaults) or parts[0]).default
+        replace(space, name, union(now.entry(), parts, default))
+        self._narrowed_to[name] = Declaration.of(space, name)
+        return True
 
     def _all_values(self, name: str) -> list[Setting]:
         """Return values for each setting of a learning rate and, if they move its range, each batch size."""

@@ -18,10 +18,11 @@ from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
 
 # After this many expired leases we assume that the sweep itself crashes its workers, and give it up.
 _MOST_LEASES = 3
-# Where the sweep's rate is declared to stand, as a share of the declared bounds in KerasTuner's own measure.
-# Any will do that the model would not have without being told; see `_marking_value`.
+# A sweep sets its rates by itself. So the value that its learning rate is given is a mere mark: a model whose
+# optimizer has that very rate uses the hyperparameter. Two candidates, as shares of the declared bounds; the
+# default is none, since a model may have it by chance.
 _MARKING_SHARES = (0.45, 0.95)
-# What Keras' optimizers begin with.
+# Nor are these, the rates that Keras' optimizers have unless told otherwise.
 _USUAL_RATES = (1e-3, 1e-2)
 
 NO_RUNNER = (
@@ -231,7 +232,7 @@ class Schedule:
 
 
 def _marking_value(entry: Any) -> Any:
-    """Return a value for the learning rate that no model has by chance, to see whether the model uses it."""
+    """Return a value for a sweep's learning rate that no model has by chance, as far as there is one."""
     others = [value for value in map(entry.prob_to_value, _MARKING_SHARES) if value != entry.default]
     unusual = [value for value in others if value not in _USUAL_RATES]
     return [*unusual, *others, entry.default][0]
