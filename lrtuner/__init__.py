@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lrtuner.curve import LRCurve
+    from lrtuner.curve import LRCurve, Training
     from lrtuner.hypermodel import LRRangeHyperModel
-    from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
+    from lrtuner.lr_range import LRRange, NoRangeError
     from lrtuner.oracle import LRRangeOracle
+    from lrtuner.rules import suggest_range
     from lrtuner.search.record import Sweep
     from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
     from lrtuner.tuners import (
@@ -34,6 +35,7 @@ __all__ = [
     "NoRangeError",
     "RandomSearch",
     "Sweep",
+    "Training",
     "Tuner",
     "UnusableModelError",
     "find_lr",
@@ -42,10 +44,11 @@ __all__ = [
 
 # Where each name lives. They are imported when first used: Keras takes seconds to load.
 _ROOMS = {
-    "curve": ("LRCurve",),
+    "curve": ("LRCurve", "Training"),
     "hypermodel": ("LRRangeHyperModel",),
-    "lr_range": ("LRRange", "NoRangeError", "suggest_range"),
+    "lr_range": ("LRRange", "NoRangeError"),
     "oracle": ("LRRangeOracle",),
+    "rules": ("suggest_range",),
     "search.record": ("Sweep",),
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
     "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch", "Tuner"),

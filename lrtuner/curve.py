@@ -1,55 +1,139 @@
 """The curve of an LR range test: one training loss for each learning rate of an exponential sweep.
 
+A curve carries what is known about the training that its learning rates are for.
+
 The LR range test raises the learning rate batch by batch and watches the loss: Smith 2017, "Cyclical Learning
 Rates for Training Neural Networks", https://arxiv.org/abs/1506.01186.
 """
 
 from __future__ import annotations
 
-import bisect
-import collections
 import dataclasses
 import math
 import numbers
-import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from lrtuner.blow_up import BlowUpDetector
+from lrtuner.records import check_bounds, check_count, check_keys, config_float
+from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
 
-# Wide enough to average the batches' noise, narrow enough to keep the turn of the curve: on measured sweeps
-# of 17 tasks 0.15, 0.2 and 0.25 do equally well.
-SMOOTHING_DECADES = 0.25
-# A bandwidth below the distance between neighbours would smooth nothing.
-SMOOTHING_STEPS = 1.2
+__all__ = [
+    "BlowUpDetector",
+    "FloatArray",
+    "LRCurve",
+    "Training",
+    "check_keys",
+    "config_float",
+    "geometric_ramp",
+    "running_medians",
+]
+
+# Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
+# of 9 and a geometric mean of 11.
+ASSUMED_EPOCHS = 10
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is known about the training that a learning rate is for.
+
+    Attributes:
+        optimizer: Keras class name of the optimizer, or None where it is unknown.
+        momentum: Momentum of an `SGD` optimizer, at least 0 and below 1, or None. The class name does not
+            tell it, and with 0.9 an update is ten times as long.
+        batch_size: Samples in one batch, or None.
+        batches_per_epoch: Batches in one epoch, or None.
+        epochs: Epochs of one full training, or None.
+
+    Raises:
+        ValueError: A value is not what it must be.
+    """
+
+    optimizer: str | None = None
+    momentum: float | None = None
+    batch_size: int | None = None
+    batches_per_epoch: int | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "batches_per_epoch", "epochs"):
+            object.__setattr__(self, name, check_count(getattr(self, name), name))
+        momentum = self.momentum
+        if momentum is not None:
+            if isinstance(momentum, bool) or not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
+                raise ValueError(
+                    f"momentum must be a number of at least 0 and below 1 or None, got {momentum!r}: pass "
+                    "model.optimizer.momentum."
+                )
+            object.__setattr__(self, "momentum", float(momentum))
+        if self.optimizer is not None and not isinstance(self.optimizer, str):
+            raise ValueError(
+                f"optimizer must be a Keras class name such as 'Adam' or None, got {self.optimizer!r}: pass "
+                "type(model.optimizer).__name__."
+            )
+
+    @property
+    def train_steps(self) -> int | None:
+        """Batches in one full training, with 10 epochs where their number is unknown.
+
+        None where the batches of one epoch are unknown.
+        """
+        if self.batches_per_epoch is None:
+            return None
+        return self.batches_per_epoch * (self.epochs or ASSUMED_EPOCHS)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return what is known as a dict of strict JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Training:
+        """Rebuild what `to_config` described.
+
+        Raises:
+            ValueError: `config` is not what `to_config` returns.
+        """
+        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
+        return cls(**config)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LRCurve:
     """The training loss of each batch of a learning-rate sweep.
 
-    Two curves are equal when their values are, with NaN equal to NaN.  A curve is not hashable.
+    Two curves are equal when their rates and losses are, with NaN equal to NaN, whatever is known about the
+    training. A curve is not hashable.
 
     Attributes:
         learning_rates: Rate that each batch was trained at, shape `(n,)`: finite, positive, strictly
             increasing.
         losses: True loss of each batch (not Keras' running mean), shape `(n,)`: any values, NaN and inf
             included.
+        training: What is known about the training that the rates are for, or None. A range is read off the
+            curve with the help of it.
 
     Raises:
+        TypeError: `training` is neither a `Training` nor None.
         ValueError: The arrays are not numeric, not 1-D, or differ in length, or the rates are not finite,
             positive and strictly increasing.
     """
 
     learning_rates: FloatArray
     losses: FloatArray
+    training: Training | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.training is not None and not isinstance(self.training, Training):
+            raise TypeError(
+                f"training must be a Training or None, got {self.training!r}. "
+                "Use Training(optimizer='Adam', batch_size=32)."
+            )
         rates = _read_only(self.learning_rates, "learning_rates")
         losses = _read_only(self.losses, "losses")
         if len(rates) != len(losses):
@@ -104,7 +188,7 @@ class LRCurve:
         smooth = np.full(len(self), np.nan)
         detector = BlowUpDetector()
         end = next((index for index, loss in enumerate(self.losses) if detector.update(loss)), len(self))
-        # A few losses of a blow-up come before it is certain.  A fit to them would bend the curve well before
+        # A few losses of a blow-up come before it is certain. A fit to them would bend the curve well before
         # them, so there it follows the losses themselves.
         last = range(max(end - BlowUpDetector.WINDOW, 0), end)
         rise = next((index for index in last if self.losses[index] > detector.limit), end)
@@ -130,20 +214,28 @@ class LRCurve:
         return {
             "learning_rates": self.learning_rates.tolist(),
             "losses": [loss if math.isfinite(loss) else str(loss) for loss in self.losses.tolist()],
+            "training": None if self.training is None else self.training.to_config(),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LRCurve:
         """Rebuild the curve, exactly, that `to_config` described.
 
+        Args:
+            config: What `to_config` returned; "training" may be left out.
+
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
-        check_keys(config, {"learning_rates", "losses"}, cls.__name__)
+        if isinstance(config, Mapping):
+            config = {"training": None, **config}
+        check_keys(config, {"learning_rates", "losses", "training"}, cls.__name__)
+        training = config["training"]
         rates, losses = (_config_list(config, key) for key in ("learning_rates", "losses"))
         return cls(
             np.array([config_float(rate, "learning_rates") for rate in rates], dtype=np.float64),
             np.array([_config_loss(loss) for loss in losses], dtype=np.float64),
+            training=None if training is None else Training.from_config(training),
         )
 
 
@@ -173,199 +265,6 @@ def geometric_ramp(min_lr: float, max_lr: float, steps: int) -> FloatArray:
             "Sweep a wider range."
         )
     return ramp
-
-
-def ema(values: npt.ArrayLike, decay: float) -> FloatArray:
-    """Return the exponential moving average of `values`, corrected for its start at zero.
-
-    `average[i] = sum(decay ** (i - j) * values[j]) / sum(decay ** (i - j))` over `j <= i`.
-
-    Args:
-        values: Shape `(n,)`.
-        decay: Weight of the past, at least 0 and below 1.
-
-    Returns:
-        Averages, shape `(n,)`.
-
-    Raises:
-        ValueError: `decay` is outside of [0, 1).
-    """
-    if not 0 <= decay < 1:
-        raise ValueError(
-            f"decay must be at least 0 and below 1, got {decay!r}. 0.9 averages about 10 values."
-        )
-    averages = []
-    total = weight = 0.0
-    # Python's floats overflow to inf in silence, where numpy's warn.
-    for value in np.asarray(values, dtype=np.float64).tolist():
-        total = decay * total + (1 - decay) * value
-        weight = decay * weight + (1 - decay)
-        averages.append(total / weight)
-    return np.array(averages, dtype=np.float64)
-
-
-def smoothing_bandwidth(x: FloatArray) -> float:
-    """Return the bandwidth for `local_linear`, in decades, for the ascending log10 rates `x`."""
-    step = float(x[-1] - x[0]) / (len(x) - 1) if len(x) > 1 else 0.0
-    return max(SMOOTHING_DECADES, SMOOTHING_STEPS * step)
-
-
-def running_medians(losses: FloatArray) -> FloatArray:
-    """Return the median of each loss and its two neighbours on either side, which ignores two outliers."""
-    return np.array([np.median(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))], dtype=np.float64)
-
-
-def local_linear(x: npt.ArrayLike, y: npt.ArrayLike, bandwidth: float) -> FloatArray:
-    """Smooth `y` over `x` by a weighted straight-line fit around each point.
-
-    Unlike a kernel average it has no bias where the points end, and unlike a moving average it does not lag.
-
-    Args:
-        x: Shape `(n,)`, ascending.
-        y: Shape `(n,)`, finite.
-        bandwidth: Standard deviation of the Gaussian weights, in units of `x`.
-
-    Returns:
-        The fits' values at `x`, shape `(n,)`.
-
-    Raises:
-        ValueError: `bandwidth` is not positive.
-    """
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth must be positive, got {bandwidth!r}. Give it in units of x.")
-    points, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if len(values) == 0:
-        return np.empty(0)
-    # In units of the largest value, no sum overflows.
-    unit = float(np.abs(values).max()) or 1.0
-    values = values / unit
-    smooth = np.array(
-        [
-            weights @ values[first : first + len(weights)]
-            for first, weights in local_linear_weights(points, bandwidth)
-        ]
-    )
-    with np.errstate(over="ignore"):
-        return smooth * unit
-
-
-def local_linear_weights(x: FloatArray, bandwidth: float) -> Iterator[tuple[int, FloatArray]]:
-    """Yield, for each point of `x`, an index and `local_linear`'s weights of the values from that index on.
-
-    The smoothed value of independent noise of standard deviation 1 has the standard deviation
-    `sqrt(sum(weights ** 2))`: twice as much at the ends of the curve as in its middle.
-    """
-    for point in x:
-        # Beyond 6 standard deviations a weight is below 2e-8.
-        first, last = np.searchsorted(x, [point - 6 * bandwidth, point + 6 * bandwidth]).tolist()
-        distance = x[first:last] - point
-        weights = np.exp(-0.5 * (distance / bandwidth) ** 2)
-        weights /= weights.sum()
-        mean = weights @ distance
-        centred = weights * (distance - mean)
-        spread = centred @ distance
-        yield first, weights - centred * (mean / spread) if spread > 0 else weights
-
-
-class BlowUpDetector:
-    """Tells, batch by batch, when the loss of a sweep has blown up.
-
-    Blown up is a loss that is NaN or infinite, or a median of the last 5 losses that lies above the start
-    (the median of the first 5) by more than `max(3 * descent, 10 * noise)`, where `descent` is how far that
-    median has fallen below the start so far and `noise` the robust standard deviation of a batch's loss.  All
-    of it scales and shifts with the loss, so `a * losses + b` blows up at the same batch for any `a > 0`.
-    """
-
-    # The smallest window whose median ignores two outliers; a sweep of one short epoch may have 8 batches.
-    WINDOW = 5
-    # Networks that die without diverging end at or a little above the start; divergence goes far beyond.
-    DESCENTS = 3.0
-    # Chosen so that heavy noise (Student t with 2 degrees of freedom) does not fire: see the test of it.
-    NOISES = 10.0
-    # Median of the absolute difference of two independent normal variables of standard deviation 1.
-    MEDIAN_DIFFERENCE = 0.954
-    # Keras computes in float32: smaller steps of a loss are its rounding.
-    RESOLUTION = float(np.finfo(np.float32).eps)
-
-    def __init__(self) -> None:
-        self._window: collections.deque[float] = collections.deque(maxlen=self.WINDOW)
-        self._differences: list[float] = []
-        self._start = self._best = self._limit = math.nan
-        self._blown_up = False
-
-    @property
-    def limit(self) -> float:
-        """Loss above which the median of the last 5 counts as blown up; NaN before the fifth batch."""
-        return self._limit
-
-    def update(self, loss: float) -> bool:
-        """Take the next batch's loss; return whether the loss has blown up, now or before."""
-        loss = float(loss)
-        self._blown_up = self._blown_up or not math.isfinite(loss) or self._far_above(loss)
-        return self._blown_up
-
-    def _far_above(self, loss: float) -> bool:
-        # Sorted as they come, so that their median costs next to nothing in a running sweep.
-        if self._window:
-            bisect.insort(self._differences, abs(loss - self._window[-1]))
-        self._window.append(loss)
-        if len(self._window) < self.WINDOW:
-            return False
-        level = statistics.median(self._window)
-        if math.isnan(self._start):
-            self._start = self._best = level
-        self._best = min(self._best, level)
-        noise = self._differences[len(self._differences) // 2] / self.MEDIAN_DIFFERENCE
-        noise = max(noise, self.RESOLUTION * abs(self._start))
-        self._limit = self._start + max(self.DESCENTS * (self._start - self._best), self.NOISES * noise)
-        return level > self._limit
-
-
-def blow_up(losses: Iterable[float]) -> int | None:
-    """Return the index of the first batch at which the loss has blown up, or None; see `BlowUpDetector`."""
-    detector = BlowUpDetector()
-    return next((index for index, loss in enumerate(losses) if detector.update(loss)), None)
-
-
-def check_bounds(min_lr: float, max_lr: float) -> tuple[float, float]:
-    """Return the bounds as Python floats.
-
-    Raises:
-        ValueError: They are not finite numbers with 0 < min_lr < max_lr.
-    """
-    for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a finite number above 0, got {value!r}. Pass a learning rate.")
-    low, high = float(min_lr), float(max_lr)
-    if not low < high:
-        raise ValueError(f"min_lr must be below max_lr, got {low!r} and {high!r}. Are the bounds swapped?")
-    return low, high
-
-
-def check_keys(config: object, keys: set[str], name: str) -> None:
-    """Raise ValueError unless `config` is a mapping with just these keys."""
-    if not isinstance(config, Mapping) or set(config) != keys:
-        got = sorted(map(str, config)) if isinstance(config, Mapping) else config
-        raise ValueError(
-            f"The config of {name} must be a dict with the keys {sorted(keys)}, got {got!r}. "
-            "Pass what to_config() returned."
-        )
-
-
-def config_float(value: object, key: str) -> float:
-    """Return a number of a config as a float.
-
-    Raises:
-        ValueError: It is not a number, or has no floating-point value.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key} must hold numbers, got {value!r}. Pass what to_config() returned.")
-    try:
-        return float(value)
-    except OverflowError as e:
-        raise ValueError(
-            f"{key} holds a number too large for a float. Pass what to_config() returned."
-        ) from e
 
 
 def _config_loss(value: object) -> float:

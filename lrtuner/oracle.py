@@ -20,9 +20,9 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner import internals, protocol
-from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
 from lrtuner.proxy import OracleProxy, oracle_to_wrap
+from lrtuner.rules import Rule
 from lrtuner.search import messages
 from lrtuner.search.files import check_writable
 from lrtuner.search.options import OPTION_NAMES, SweepOptions
@@ -106,7 +106,7 @@ class LRRangeOracle(OracleProxy):
         min_lr: float = 1e-7,
         max_lr: float = 10.0,
         steps: int | None = None,
-        rule: str | Callable[[LRCurve], Any] = "posterior",
+        rule: str | Rule = "curve_and_optimizer",
         sweep_per: Sequence[str] | None = None,
         batch_size_scaling: bool = True,
         lease: float = 600.0,

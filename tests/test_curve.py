@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtuner.curve import BlowUpDetector, LRCurve, blow_up, ema, geometric_ramp, local_linear
+from lrtuner.blow_up import BlowUpDetector, blow_up
+from lrtuner.curve import ASSUMED_EPOCHS, LRCurve, Training, geometric_ramp
+from lrtuner.smoothing import ema, local_linear
 
 ANY_LOSSES = st.lists(st.floats(width=64), max_size=60)
 
@@ -72,7 +74,7 @@ def test_config_is_strict_json_and_exact(losses):
 
 def test_config_spells_non_finite_losses():
     config = LRCurve([1, 2, 3], [math.nan, math.inf, -math.inf]).to_config()
-    assert config == {"learning_rates": [1.0, 2.0, 3.0], "losses": ["nan", "inf", "-inf"]}
+    assert config == {"learning_rates": [1.0, 2.0, 3.0], "losses": ["nan", "inf", "-inf"], "training": None}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +99,77 @@ def test_config_spells_non_finite_losses():
         {"learning_rates": [0.1], "losses": [[1.0]]},
         {"learning_rates": [0.1], "losses": []},
         {"learning_rates": [0.2, 0.1], "losses": [1.0, 1.0]},
+        {"learning_rates": [0.1], "losses": [1.0], "training": "Adam"},
+        {"learning_rates": [0.1], "losses": [1.0], "training": {"optimizer": "Adam"}},
+        {"learning_rates": [0.1], "losses": [1.0], "training": {**Training().to_config(), "epochs": 1.5}},
     ],
 )
 def test_config_refuses(config):
     with pytest.raises(ValueError, match=r"must|too large"):
         LRCurve.from_config(config)
+
+
+KNOWN = Training(optimizer="SGD", momentum=0.9, batch_size=32, batches_per_epoch=50, epochs=4)
+
+
+def test_a_curve_carries_what_is_known_about_the_training():
+    rates, losses = [0.1, 0.2], [1.0, 2.0]
+    curve = LRCurve(rates, losses, training=KNOWN)
+    restored = LRCurve.from_config(json.loads(json.dumps(curve.to_config(), allow_nan=False)))
+    assert restored.training == KNOWN
+    # Curves are compared by their rates and losses.
+    assert restored == curve == LRCurve(rates, losses)
+    assert LRCurve(rates, losses).training is None
+    with pytest.raises(TypeError, match=r"training must be a Training or None, got \{'optimizer': 'Adam'\}"):
+        LRCurve(rates, losses, training={"optimizer": "Adam"})
+    with pytest.raises(TypeError, match="positional"):
+        LRCurve(rates, losses, KNOWN)
+
+
+def test_a_config_without_a_training_is_a_curve():
+    curve = LRCurve.from_config({"learning_rates": [0.1, 0.2], "losses": [1.0, 2.0]})
+    assert curve == LRCurve([0.1, 0.2], [1.0, 2.0])
+    assert curve.training is None
+
+
+@pytest.mark.parametrize("training", [Training(), KNOWN, Training(optimizer="Adam", epochs=3)])
+def test_training_config_is_exact(training):
+    assert Training.from_config(json.loads(json.dumps(training.to_config()))) == training
+
+
+def test_training_is_plain_numbers():
+    training = Training(momentum=np.float64(0.5), batch_size=np.int64(8), epochs=np.int32(2))
+    assert [type(value) for value in (training.momentum, training.batch_size, training.epochs)] == [
+        float,
+        int,
+        int,
+    ]
+
+
+def test_steps_of_a_training_are_those_of_its_epochs():
+    assert KNOWN.train_steps == 200
+    assert Training(batches_per_epoch=50).train_steps == 50 * ASSUMED_EPOCHS
+    assert Training(epochs=4).train_steps is None
+
+
+@pytest.mark.parametrize("name", ["batch_size", "batches_per_epoch", "epochs"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1"])
+def test_training_refuses_counts(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1 or None, got {value!r}"):
+        Training(**{name: value})
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, math.nan, True, "0.9"])
+def test_training_refuses_momentum(momentum):
+    with pytest.raises(ValueError, match=r"momentum must be a number of at least 0.*model\.optimizer"):
+        Training(momentum=momentum)
+
+
+def test_training_refuses_an_optimizer_that_is_no_name():
+    with pytest.raises(
+        ValueError, match="optimizer must be a Keras class name such as 'Adam' or None, got 1"
+    ):
+        Training(optimizer=1)
 
 
 def test_geometric_ramp_grows_by_one_factor_between_exact_ends():
@@ -248,11 +316,12 @@ def test_detector_and_blow_up_agree_on_any_losses(losses):
     assert not bad or index <= bad[0]
 
 
-@pytest.mark.parametrize("module", ["lrtuner.curve", "lrtuner.lr_range"])
+@pytest.mark.parametrize(
+    "module", ["records", "smoothing", "blow_up", "curve", "lr_range", "reading", "rules"]
+)
 def test_import_loads_numpy_alone(module):
-    code = (
-        f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
-    )
+    heavy = ("tensorflow", "keras", "matplotlib")
+    code = f"import sys, lrtuner.{module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -252,7 +252,7 @@ class TestSettings:
         own["HyperbandOracle"] = {"max_epochs": 9}
         arguments = own.get(name, {"max_trials": 25})
         inner = getattr(kt.oracles, name)(objective="val_loss", seed=1, **arguments)
-        oracle = choosing(tmp_path, inner, rule="d90")
+        oracle = choosing(tmp_path, inner, rule="curve_alone")
         events = run(oracle)
         assert_each_in_its_own(oracle, events)
         trials = [event for event in events if isinstance(event, dict)]
@@ -267,7 +267,9 @@ class TestSettings:
 
     def test_promoted_trials_keep_their_rate(self, tmp_path):
         inner = kt.oracles.HyperbandOracle(objective="val_loss", seed=1, max_epochs=9)
-        trials = [event for event in run(choosing(tmp_path, inner, rule="d90")) if isinstance(event, dict)]
+        trials = [
+            event for event in run(choosing(tmp_path, inner, rule="curve_alone")) if isinstance(event, dict)
+        ]
         promoted = [values for values in trials if "tuner/trial_id" in values]
         assert promoted
         for values in promoted:
@@ -579,8 +581,8 @@ class TestProxy:
             ({"steps": 9}, ValueError, "steps must be an integer of at least 10, got 9"),
             ({"steps": 50.5}, ValueError, r"steps must be an integer of at least 10, got 50\.5"),
             ({"steps": True}, ValueError, "steps must be an integer of at least 10, got True"),
-            ({"rule": "best"}, ValueError, r"rule must be one of \['d90', .*got 'best'"),
-            ({"rule": 3}, TypeError, "rule must be the name of a rule or a callable, got 3"),
+            ({"rule": "best"}, ValueError, r"rule must be one of \['curve_alone', .*got 'best'"),
+            ({"rule": 3}, TypeError, "rule must be one of .* or a callable, got 3"),
             ({"learning_rate": []}, TypeError, r"or a list of names, got \[\]"),
             ({"learning_rate": ["a", 3]}, TypeError, r"or a list of names, got \['a', 3\]"),
             ({"sweep_per": "optimizer"}, TypeError, r"sweep_per must be a list.*'optimizer'.*\[\] for one"),

@@ -71,7 +71,7 @@ def test_the_first_screen_has_the_two_commands():
 
 
 def test_rules_in_the_readme_are_the_rules():
-    from lrtuner.lr_range import RULES
+    from lrtuner.rules import RULES
 
     table = README[README.index("| `rule=` |") :]
     assert re.findall(r"^\| `\"(\w+)\"` ", table, flags=re.MULTILINE) == list(RULES)

@@ -193,8 +193,8 @@ class TestChanges:
             tuner(directory, build)
 
     def test_settings(self, directory):
-        with warned(r"run with steps=60, rule='[a-z0-9]+', other than now. It holds"):
-            tuner(directory, sweep={"steps": 80, "rule": "notebook"})
+        with warned(r"run with steps=60, rule='[a-z_]+', other than now. It holds"):
+            tuner(directory, sweep={"steps": 80, "rule": "steepest_to_minimum"})
 
     def test_bounds_before_the_first_trial(self, directory, finished):
         def build(hp):

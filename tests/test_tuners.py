@@ -839,7 +839,9 @@ class TestSettings:
     """What the tests of the oracle play, for real."""
 
     def test_an_optimizer_to_choose_and_a_batch_size(self, tmp_path, capsys):
-        search_of = tuner(tmp_path, ChoosesBatchSize(), oracle=random_search(5), sweep={"rule": "d90"})
+        search_of = tuner(
+            tmp_path, ChoosesBatchSize(), oracle=random_search(5), sweep={"rule": "curve_alone"}
+        )
         search(search_of, verbose=2, epochs=2)
         oracle = search_of.oracle
         assert {sweep.setting["optimizer"] for sweep in oracle.sweeps} == {"sgd", "adam"}

@@ -444,9 +444,9 @@ def swept(length: int, place: Callable[[Setting], Setting], powers: dict[str, fl
 
 def usual(m: Measured, _: Sweeps) -> list[float]:
     """Ten times Keras' default, as lrtuner has it."""
-    from lrtuner.lr_range import PRIOR_CENTRES
+    from lrtuner.rules import USUAL_RATES
 
-    return [PRIOR_CENTRES[class_of(m.setting)]]
+    return [USUAL_RATES[class_of(m.setting)]]
 
 
 def usual_shifted(m: Measured, sweeps: Sweeps) -> list[float]:
@@ -592,11 +592,11 @@ def shifted(centres: Reader, by: float) -> Reader:
 
 def score_powers(measured: list[Measured], sweeps: Sweeps) -> None:
     """What each power of the batch size is worth: after as many batches, and after as many epochs."""
-    from lrtuner.lr_range import FALL_BY_STEPS
+    from lrtuner.rules import CURVE_AND_OPTIMIZER
 
     # Four times the batches at a quarter of the batch size: in both halves the sweeps know the length of a
     # training at batch 64, and a setting's own sweep that of its own.
-    shorter = FALL_BY_STEPS * np.log10(TRIAL / EARLY)
+    shorter = CURVE_AND_OPTIMIZER.fall_by_steps * np.log10(TRIAL / EARLY)
     late = [(m, m.truth if m.setting.batch == 64 else m.early, 0.0) for m in measured if m.setting.batch > 16]
     soon = [
         (m, m.truth if m.setting.batch == 16 else m.early, shorter) for m in measured if m.setting.batch < 256

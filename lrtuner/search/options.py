@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import RULES
+from lrtuner.rules import Rule, rule_named
 from lrtuner.sweep import check_settings
 
 
@@ -25,7 +24,7 @@ class SweepOptions:
     min_lr: float
     max_lr: float
     steps: int | None
-    rule: str | Callable[[LRCurve], Any]
+    rule: str | Rule
     sweep_per: Sequence[str] | None
     batch_size_scaling: bool
     lease: float
@@ -49,11 +48,7 @@ class SweepOptions:
             self.sweep_per = list(self.sweep_per)
         if not isinstance(self.batch_size_scaling, bool):
             raise TypeError(f"batch_size_scaling must be True or False, got {self.batch_size_scaling!r}.")
-        if isinstance(self.rule, str):
-            if self.rule not in RULES:
-                raise ValueError(f"rule must be one of {sorted(RULES)} or a callable, got {self.rule!r}.")
-        elif not callable(self.rule):
-            raise TypeError(f"rule must be the name of a rule or a callable, got {self.rule!r}.")
+        rule_named(self.rule)
         if (
             isinstance(self.lease, bool)
             or not isinstance(self.lease, (int, float))

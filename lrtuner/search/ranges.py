@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.lr_range import LRRange, next_range
+from lrtuner.lr_range import LRRange
+from lrtuner.rules import batch_size_shift, next_range
 from lrtuner.search.names import Declaration, LearningRates, rates_between
 from lrtuner.search.record import Sweep
 from lrtuner.settings import Setting, SettingSpace, key_of
@@ -62,7 +62,7 @@ class SettingRanges:
         self.found_settings: SettingSpace | None = None
         # The learning rates as narrowed in the space, by name.
         self._narrowed_to: dict[str, Declaration] = {}
-        # The parts met so far, by learning rate, setting, and the factor by which the batch size moves the
+        # The parts met so far, by learning rate, setting, and the decades by which the batch size moves the
         # range. A declaration that changes voids them.
         self._parts: dict[tuple[str, str, float], Any] = {}
 
@@ -167,10 +167,11 @@ class SettingRanges:
 
     def _part_of(self, sweep: Sweep, batch_size: int | None = None) -> Any:
         """Return the part for a sweep's range, moved to a trial's batch size if it is another one."""
-        factor = math.sqrt(batch_size / sweep.batch_size) if batch_size and sweep.batch_size else 1.0
-        key = (sweep.learning_rate, key_of(sweep.setting), factor)
+        shift = batch_size_shift(batch_size, sweep.batch_size) if batch_size and sweep.batch_size else 0.0
+        key = (sweep.learning_rate, key_of(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
+            factor = 10.0**shift
             moved = LRRange(sweep.lr_range.min_lr * factor, sweep.lr_range.max_lr * factor)
             entry = self._names.declarations[sweep.learning_rate].entry()
             self._parts[key] = narrowed(entry, moved, sweep.relation)

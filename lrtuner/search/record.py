@@ -11,8 +11,9 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.curve import LRCurve, check_keys
+from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
+from lrtuner.records import check_keys
 from lrtuner.settings import Setting, SettingSpace
 from lrtuner.space import Relation
 

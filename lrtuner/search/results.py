@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import keras_tuner as kt
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange, NoRangeError, suggest_range
+from lrtuner.lr_range import LRRange, NoRangeError
 from lrtuner.protocol import SweepAnswer
+from lrtuner.rules import Rule, suggest_range
 from lrtuner.search.record import Sweep
 from lrtuner.sweep import SweepReport
 
@@ -19,7 +16,7 @@ def read_sweep(
     hyperparameters: kt.HyperParameters,
     learning_rate: str | None,
     *,
-    rule: str | Callable[[LRCurve], Any],
+    rule: str | Rule,
     epochs: int | None,
 ) -> Sweep:
     """Return the sweep that an answer tells of.
@@ -49,7 +46,7 @@ def read_sweep(
 
 
 def _read_range(
-    report: SweepReport, rule: str | Callable[[LRCurve], Any], epochs: int | None
+    report: SweepReport, rule: str | Rule, epochs: int | None
 ) -> tuple[LRRange | None, str | None]:
     """Return the range that a sweep's curve shows, and if it shows none the reason."""
     if report.fault is not None:

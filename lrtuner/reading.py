@@ -1,0 +1,299 @@
+"""What the curve of an LR range test shows: where the loss falls, where it rises, and how noisy it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lrtuner.blow_up import blow_up
+from lrtuner.curve import LRCurve
+from lrtuner.lr_range import Evidence, NoRangeError
+from lrtuner.smoothing import (
+    MEDIAN_DIFFERENCE,
+    RESOLUTION,
+    FloatArray,
+    local_linear_weights,
+    smoothing_bandwidth,
+)
+
+IndexArray = npt.NDArray[np.intp]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortLong:
+    """A figure's value for a short sweep and for a long one; `Reading.between` gives those in between."""
+
+    short: float
+    long: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadingConstants:
+    """The constants that a curve is read with.
+
+    Unless another origin is given, they were chosen on measured sweeps of 17 tasks, where their neighbours
+    do about as well.
+    """
+
+    # Below this many points neither a start nor a noise can be told from a descent.
+    min_points: int = 6
+    # The first decade of a sweep is too low to learn at. Its first quarter says where the loss starts.
+    start_decades: float = 1.0
+    start_share: int = 4
+    # In standard deviations of the smoothed loss. Simulated: 1 sweep of normal noise in 100 passes at 10 to
+    # 300 batches, and 2 of Student's t with 3 degrees of freedom.
+    significant: float = 4.0
+    # Where half of the descent is done, where it counts as complete, and where all of it but noise is done.
+    # For the second, 0.9, fit for the logarithm of the loss, reads a quarter decade too low. The other two
+    # were chosen with the constants of the rule that reads them.
+    half_share: float = 0.5
+    complete_share: float = 0.95
+    done_share: float = 0.99
+    # How far up a divergence or an outlier got says nothing: losses further than this many descents from the
+    # start look the same.
+    cap_descents: float = 2.0
+    # From this many points on, the median of three neighbours takes out single outliers. On fewer points it
+    # costs detail.
+    outlier_points: int = 40
+    # The loss has left the start upwards: by a visible part of the descent, for some decades.
+    leave_descents: float = 0.5
+    leave_decades: float = 0.3
+    # Or it has turned: half of the descent is lost again, and not by noise.
+    turn_share: float = 0.5
+    turn_noises: float = 3.0
+    # Or, where there is no descent, the median of three neighbours, or every loss from here on, lies above
+    # the start by this many standard deviations of one batch and by twice as much as the start's highest
+    # loss.
+    spike_noises: float = 5.0
+    tail_noises: float = 8.0
+    spike_heights: float = 2.0
+    # Batches in a decade from which on a sweep counts as long, and below which as short. A long one reads
+    # more precisely. A short one reads higher: the best rate falls by about 0.24 decades for 3-4 times the
+    # training.
+    density: ShortLong = ShortLong(short=6.25, long=25.0)
+    # The variance of a median of k normal variables is pi / 2 / k.
+    median_variance: float = math.pi / 2
+    # Distances between rates are compared with this slack, in decades, so that rounding does not decide.
+    slack: float = 1e-9
+
+
+READING = ReadingConstants()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a curve shows, in log10 rates.
+
+    Attributes:
+        batches: Batches up to the blow-up.
+        density: Batches in a decade.
+        noise: Standard deviation of one batch's loss, in the losses' units.
+        descent: How far the smoothed loss fell, in the losses' units; 0 where that is within its noise.
+        half: Where half of the descent is done; NaN without one.
+        complete: Where the loss has nearly finished its descent, or None.
+        done: Where all of the descent but noise is done; NaN without one.
+        clarity: log10 of the descent in standard deviations of one batch's loss; NaN without one.
+        edge: Where the loss leaves the good rates upwards, or None.
+    """
+
+    batches: int
+    density: float
+    noise: float
+    descent: float = 0.0
+    half: float = math.nan
+    complete: float | None = None
+    done: float = math.nan
+    clarity: float = math.nan
+    edge: float | None = None
+
+    def evidence(self, width: float, usual: float | None = None, reach: float = 0.0) -> Evidence:
+        """Return the reading for the user: rates, not logarithms.
+
+        Args:
+            width: Decades that the rule chose.
+            usual: log10 of the rate that is usual for the optimizer, or None.
+            reach: Decades of the width that were added since the usual rate disagrees with the curve.
+        """
+        complete, edge, usual = (
+            None if at is None else float(10.0**at) for at in (self.complete, self.edge, usual)
+        )
+        return Evidence(
+            batches=self.batches,
+            density=self.density,
+            noise=self.noise,
+            descent=self.descent,
+            descent_end=complete,
+            edge=edge,
+            usual=usual,
+            width=width,
+            reach=reach,
+        )
+
+    def between(self, values: ShortLong) -> float:
+        """Return a figure's value for a sweep of this density."""
+        at = READING.density
+        share = math.log(self.density / at.short) / math.log(at.long / at.short)
+        return values.short + min(max(share, 0.0), 1.0) * (values.long - values.short)
+
+
+def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
+    """Read a curve up to where its loss has blown up.
+
+    Losses are read on a linear scale whose zero is the start's loss and whose unit is the descent, so that
+    shifting or scaling them changes nothing.
+
+    Args:
+        curve: The curve.
+        fewest: Usable batches that it must have. Of fewer than 6 the blow-up alone is read.
+
+    Returns:
+        What it shows.
+
+    Raises:
+        NoRangeError: No rule could find a range on the curve.
+    """
+    end = blow_up(curve.losses)
+    x, losses = np.log10(curve.learning_rates[:end]), curve.losses[:end]
+    _check_usable(curve, x, losses, fewest)
+    n = len(x)
+    density = float((n - 1) / (x[-1] - x[0]))
+    # In units of the largest loss, nothing overflows.
+    scale = float(np.abs(losses).max())
+    losses = losses / scale
+    # Heights in the losses' own units, as far as floating point has them.
+    most = float(np.finfo(np.float64).max)
+    if n < READING.min_points:
+        edge_of_few = None if end is None else float(x[-1])
+        spread = min(float(np.std(losses)) * scale, most)
+        return Reading(batches=n, density=density, noise=spread, edge=edge_of_few)
+    heights, noise, unit = _heights(losses)
+    smooth, deviation = _smooth(x, heights, noise)
+    settled = np.flatnonzero(x - x[0] >= READING.start_decades - READING.slack)
+    edge, descended = _edge(x, smooth, deviation, settled)
+    noise_of_losses = min(noise * unit * scale, most)
+    if descended:
+        # The first such rate, not the last: losses that jump up and return had their descent before.
+        inside = settled if edge is None else settled[settled <= edge]
+        lowest = float(smooth[inside].min())
+        half, complete, done = (
+            float(x[inside[np.argmax(smooth[inside] <= share * lowest)]])
+            for share in (READING.half_share, READING.complete_share, READING.done_share)
+        )
+        return Reading(
+            batches=n,
+            density=density,
+            noise=noise_of_losses,
+            descent=min(-lowest * unit * scale, most),
+            half=half,
+            complete=complete,
+            done=done,
+            clarity=math.log10(-lowest / noise),
+            edge=None if edge is None else float(x[edge]),
+        )
+    if edge is None:
+        edge = _spike(heights, noise, settled)
+    if edge is None and end is not None:
+        edge = n - 1
+    at_edge = None if edge is None else float(x[edge])
+    return Reading(batches=n, density=density, noise=noise_of_losses, edge=at_edge)
+
+
+def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int) -> None:
+    """Raise NoRangeError where no rule could find a range."""
+    n = len(losses)
+    if n == len(curve) < fewest:
+        raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
+    if n < fewest:
+        raise NoRangeError(
+            f"The loss was {float(curve.losses[n])!r} at batch {n + 1}, which leaves too few batches to "
+            "show a curve. Check the model and its data, or start from a lower learning rate."
+        )
+    if x[-1] - x[0] < READING.start_decades - READING.slack:
+        raise NoRangeError(
+            f"The usable part of the sweep spans {x[-1] - x[0]:.2g} decades, and the first "
+            f"{READING.start_decades:g} only shows where the loss starts. Sweep over more decades, or start "
+            "from a lower learning rate."
+        )
+    if losses.max() == losses.min():
+        raise NoRangeError(
+            f"The loss was {losses[0]:.6g} at every learning rate. Check that the model has trainable "
+            "weights and that its loss depends on them."
+        )
+
+
+def _start_length(n: int) -> int:
+    """Return how many of `n` losses say where the loss starts."""
+    return max(4, n // READING.start_share)
+
+
+def _heights(losses: FloatArray) -> tuple[FloatArray, float, float]:
+    """Return the losses' heights above the start in units of the descent, and how noisy they are.
+
+    Returns:
+        The heights, shape `(n,)`; the standard deviation of one height; and the unit in units of the losses.
+    """
+    n = len(losses)
+    k = _start_length(n)
+    start = float(np.median(losses[:k]))
+    jump = float(np.median(np.abs(np.diff(losses[: max(k, n // 2) + 1])))) / MEDIAN_DIFFERENCE
+    # A median of 5 ignores two outliers.
+    lowest = min(float(np.median(losses[i : i + 5])) for i in range(n - 4))
+    resolution = max(RESOLUTION * abs(start), float(np.finfo(np.float64).tiny))
+    unit = max(start - lowest, jump, resolution)
+    heights = (losses - start) / unit
+    noise = max(float(np.std(_capped(heights)[:k])), jump / unit, resolution / unit)
+    return heights, noise, unit
+
+
+def _capped(heights: FloatArray) -> FloatArray:
+    """Return the heights without single outliers, and as if none were very far from the start."""
+    capped = np.clip(heights, -READING.cap_descents, READING.cap_descents)
+    if len(capped) >= READING.outlier_points:
+        capped[1:-1] = np.median([capped[:-2], capped[1:-1], capped[2:]], axis=0)
+    return capped
+
+
+def _smooth(x: FloatArray, heights: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
+    """Return the smoothed heights, and the standard deviation of each of them against the start's."""
+    capped = _capped(heights)
+    weights = list(local_linear_weights(x, smoothing_bandwidth(x)))
+    smooth = np.array([w @ capped[first : first + len(w)] for first, w in weights])
+    variance_of_start = READING.median_variance / _start_length(len(x))
+    return smooth, noise * np.sqrt(np.array([w @ w for _, w in weights]) + variance_of_start)
+
+
+def _edge(
+    x: FloatArray, smooth: FloatArray, deviation: FloatArray, settled: IndexArray
+) -> tuple[int | None, bool]:
+    """Find where the smoothed loss leaves the good rates upwards.
+
+    Returns:
+        The index, or None; and whether the loss has descended before.
+    """
+    lowest, descended = math.inf, False
+    for i in settled.tolist():
+        lowest = min(lowest, float(smooth[i]))
+        descended = descended or bool(-smooth[i] > READING.significant * deviation[i])
+        stays = smooth[i:][x[i:] - x[i] <= READING.leave_decades + READING.slack]
+        left = smooth[i] > max(READING.significant * deviation[i], READING.leave_descents)
+        if left and (stays > 0).all():
+            return i, descended
+        turn = max(READING.turn_share * -lowest, READING.turn_noises * deviation[i])
+        if descended and smooth[i] - lowest > turn:
+            return i, descended
+    return None, descended
+
+
+def _spike(heights: FloatArray, noise: float, settled: IndexArray) -> int | None:
+    """Return the index at which losses too few to move the smoothed loss rise far above the start."""
+    highest = READING.spike_heights * float(heights[: settled[0]].max())
+    spike, tail = max(READING.spike_noises * noise, highest), max(READING.tail_noises * noise, highest)
+    for i in settled.tolist():
+        if np.median(heights[i - 1 : i + 2]) > spike and i + 1 < len(heights):
+            return int(i)
+        if heights[i:].min() > tail:
+            return int(i)
+    return None

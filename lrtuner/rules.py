@@ -1,0 +1,393 @@
+"""The rules that read the range of good learning rates off the curve of an LR range test.
+
+The test and the idea of reading a range off it: Smith 2017, "Cyclical Learning Rates for Training Neural
+Networks", https://arxiv.org/abs/1506.01186.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from lrtuner.curve import LRCurve, Training
+from lrtuner.lr_range import Evidence, LRRange, NoRangeError
+from lrtuner.reading import READING, Reading, ShortLong, read_curve
+from lrtuner.records import check_count
+from lrtuner.smoothing import ema
+
+Rule = Callable[[LRCurve], "LRRange | tuple[float, float]"]
+
+
+def suggest_range(
+    curve: LRCurve,
+    *,
+    rule: str | Rule = "curve_and_optimizer",
+    train_steps: int | None = None,
+    optimizer: str | None = None,
+    batch_size: int | None = None,
+    momentum: float | None = None,
+) -> LRRange:
+    """Suggest the range of learning rates that a search should draw from.
+
+    What is known about the training is taken from `curve.training`. A hint that is given here overrides it.
+
+    Args:
+        curve: The losses of an exponential sweep over a few decades of learning rates.
+        rule: One of these, or a callable of your own that takes the curve, with all that is known in its
+            `training`, and returns an `LRRange` or a pair of rates.
+
+            - `"curve_and_optimizer"` weighs the curve against the usual rate of the optimizer. Of too few
+              batches to show a curve, it returns the range around the usual rate alone. Without an optimizer
+              that has a usual rate it is `"curve_alone"`.
+            - `"curve_alone"`: about one and a half decades around the rate at which the loss has nearly
+              finished its descent.
+            - `"steepest_to_minimum"`: from the steepest descent to a tenth of the rate at the minimum.
+            - `"steepest_to_minimum_4x"`: the same, up to where the loss exceeds four times its best.
+        train_steps: Batches in one full training, if known.
+        optimizer: Keras class name of the optimizer, if known.
+        batch_size: Samples in one batch, if known.
+        momentum: Momentum of an `SGD` optimizer, if known: at least 0 and below 1. The class name does not
+            tell it, and with 0.9 an update is ten times as long.
+
+    Returns:
+        The range. The named rules stay inside of the swept rates, return the same range for losses
+        `a * y + b` with `a > 0` (but for `"steepest_to_minimum_4x"`, which takes ratios), and move it with
+        the rates (but for `"curve_and_optimizer"` with a known optimizer).
+
+    Raises:
+        NoRangeError: The curve holds no evidence of a good range; the message says why.
+        TypeError: `curve` is not an `LRCurve`, or `rule` neither a name nor a callable.
+        ValueError: The rule's name is unknown, its range is not a range, or a hint is not what it must be.
+    """
+    if not isinstance(curve, LRCurve):
+        raise TypeError(
+            f"curve must be an LRCurve, got {type(curve).__name__}. Use LRCurve(learning_rates, losses)."
+        )
+    hints = {"optimizer": optimizer, "momentum": momentum, "batch_size": batch_size}
+    if check_count(train_steps, "train_steps") is not None:
+        hints |= {"batches_per_epoch": train_steps, "epochs": 1}
+    known = {name: hint for name, hint in hints.items() if hint is not None}
+    if known:
+        training = dataclasses.replace(curve.training or Training(), **known)  # type: ignore[arg-type]
+        curve = dataclasses.replace(curve, training=training)
+    suggestion = rule_named(rule)(curve)
+    if isinstance(suggestion, LRRange):
+        return suggestion
+    try:
+        low, high = suggestion
+    except (TypeError, ValueError) as e:
+        raise ValueError(
+            f"rule must return an LRRange or a pair of learning rates, got {suggestion!r}."
+        ) from e
+    return LRRange(low, high)
+
+
+def rule_named(rule: str | Rule) -> Rule:
+    """Return the rule of this name, or the callable itself.
+
+    Raises:
+        TypeError: It is neither a name nor a callable.
+        ValueError: There is no rule of this name.
+    """
+    if callable(rule):
+        return rule
+    message = f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}."
+    if not isinstance(rule, str):
+        raise TypeError(message)
+    if rule not in RULES:
+        raise ValueError(message)
+    return RULES[rule]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveAloneConstants:
+    """The constants of the rule "curve_alone", in decades.
+
+    They were chosen on measured sweeps of 17 tasks, where their neighbours do about as well.
+    """
+
+    # The width of the range.
+    width: ShortLong = ShortLong(short=1.8, long=1.4)
+    # How far the middle of the range lies below the rate at which the descent is complete.
+    below: ShortLong = ShortLong(short=0.5, long=0.3)
+    # Where the loss diverges without a descent, the good rates lie more than a decade below that.
+    below_edge: float = 1.0
+
+
+CURVE_ALONE = CurveAloneConstants()
+
+
+# What is known before the sweep, log10: ten times Keras' default, except for Lion (its paper advises a third
+# to a tenth of AdamW's rate) and Adagrad, whose best rates were measured this high.
+USUAL_RATES: Mapping[str, float] = {
+    "SGD": -1.0,
+    "Adagrad": -0.3,
+    "Adam": -2.0,
+    "AdamW": -2.0,
+    "Adamax": -2.0,
+    "Nadam": -2.0,
+    "RMSprop": -2.0,
+    "Adafactor": -2.0,
+    "Lion": -3.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveAndOptimizerConstants:
+    """The constants of the rule "curve_and_optimizer".
+
+    They were chosen on the 17 tasks of "curve_alone" and the 531 calibration tasks of
+    examples/benchmarks/range_quality.py that can be learned, every fifth left out in turn. All lie on
+    plateaus.
+    """
+
+    # With a usual rate to fall back on, this many finite losses are enough: they only have to show that the
+    # model trains.
+    min_points: int = 2
+    # The usual rate of SGD without momentum, log10.
+    plain_sgd: float = -0.45
+    # The batch size to which the usual rates refer.
+    batch_size: int = 64
+    # The curve is read where half of the descent is done, with this weight, and where all of it but noise is
+    # done, with the rest.
+    half_weight: float = 0.35
+    # The best rate lies above that reading by this power of the batches in a decade over so many. A descent
+    # takes a certain sum of rates, which on a ramp is the rate times the batches in a decade: hence a power
+    # near 1.
+    density_power: float = 0.8
+    density: float = 46.0
+    # The law was not measured beyond these batches in a decade.
+    density_limits: tuple[float, float] = (3.0, 80.0)
+    # A short sweep shows the first part of a descent alone: decades that the best rate lies higher.
+    above: ShortLong = ShortLong(short=0.15, long=0.0)
+    # Decades that the best rate falls where the descent is ten times as clear. Clearness is the log10 of the
+    # descent in standard deviations of one batch's loss; the reading refers to a clearness of 1. It was not
+    # measured beyond the limits.
+    fall: ShortLong = ShortLong(short=0.3, long=0.1)
+    clarity_limits: tuple[float, float] = (-0.5, 2.5)
+    # Divergence alone bounds the good rates from above, by these decades below it in a short sweep. It says
+    # little about where they lie, so only this share of the distance from the usual rate up to the bound is
+    # counted.
+    below_edge: float = 1.2
+    above_weight: float = 0.3
+    # With fewer batches in a decade than a default sweep has, the descent of a good task may not show at all:
+    # of measured sweeps with 8 in a decade, some showed nothing.
+    hiding_density: float = 11.0
+    # Weight of the usual rate against the curve.
+    usual_weight: ShortLong = ShortLong(short=0.6, long=0.3)
+    # In decades. A usual rate further than this from the curve is wrong, and pulls no harder.
+    disagreement: float = 1.25
+    # Beyond so many decades between curve and usual rate the range grows. For each decade more it grows by
+    # this share of itself, for as many decades as the third number says.
+    agreement: float = 1.0
+    growth: float = 0.6
+    growth_decades: float = 1.5
+    # Batches of training to which all this refers, and decades that the best rate falls for ten times as
+    # many. The fall was not measured beyond the limits.
+    train_steps: int = 250
+    fall_by_steps: float = 0.4
+    train_steps_limits: tuple[int, int] = (25, 25_000)
+    # Decades that a sweep earns.
+    width: ShortLong = ShortLong(short=1.45, long=1.2)
+    # The same for SGD of unknown momentum. Updates with momentum may be ten times as long, so its usual rate
+    # says less.
+    width_of_vague_sgd: ShortLong = ShortLong(short=2.0, long=1.4)
+
+
+CURVE_AND_OPTIMIZER = CurveAndOptimizerConstants()
+
+
+def _curve_alone(curve: LRCurve) -> LRRange:
+    """Return about one and a half decades around the rate at which the descent is nearly finished."""
+    reading = read_curve(curve)
+    below = reading.between(CURVE_ALONE.below)
+    if reading.complete is not None:
+        centre = reading.complete - below
+    elif reading.edge is not None:
+        # Divergence is evidence too: the good rates end before it.
+        centre = reading.edge - CURVE_ALONE.below_edge - below
+    else:
+        raise _no_evidence(curve, reading)
+    half = reading.between(CURVE_ALONE.width) / 2
+    return _swept(curve, reading, centre - half, centre + half, reading.evidence(2 * half))
+
+
+def _curve_and_optimizer(curve: LRCurve) -> LRRange:
+    """Return the range of the curve weighed against the optimizer's usual rate.
+
+    Where data and loss have usual scales, that rate is as good as a sweep; elsewhere it is decades off.
+    Without an optimizer that has a usual rate, this is `_curve_alone`.
+    """
+    own = CURVE_AND_OPTIMIZER
+    training = curve.training or Training()
+    usual = _usual_rate(training)
+    if usual is None:
+        return _curve_alone(curve)
+    reading = read_curve(curve, own.min_points)
+    density = _clipped(reading.density, own.density_limits)
+    if reading.complete is not None:
+        centre = own.half_weight * reading.half + (1 - own.half_weight) * reading.done
+        centre += own.density_power * math.log10(density / own.density) + reading.between(own.above)
+        clarity = _clipped(reading.clarity, own.clarity_limits)
+        centre -= reading.between(own.fall) * (clarity - 1.0)
+        gap = usual - centre
+        pull = reading.between(own.usual_weight) * _clipped(gap, (-own.disagreement, own.disagreement))
+    elif reading.edge is not None and reading.batches >= READING.min_points:
+        shift = own.density_power * math.log10(density / READING.density.short)
+        centre = reading.edge - own.below_edge + shift
+        gap = usual - centre
+        pull = min(gap + own.above_weight * min(-gap, own.agreement), 0.0)
+    elif reading.density < own.hiding_density:
+        # So few batches can hide a descent, and place no divergence: they are no evidence against the rate.
+        centre, gap, pull = usual, 0.0, 0.0
+    else:
+        raise _no_evidence(curve, reading)
+    steps = _clipped(training.train_steps or own.train_steps, own.train_steps_limits)
+    centre += pull - own.fall_by_steps * math.log10(steps / own.train_steps)
+    width = reading.between(own.width_of_vague_sgd if _is_vague_sgd(training) else own.width)
+    reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
+    width += reach
+    evidence = reading.evidence(width, usual, reach)
+    return _swept(curve, reading, centre - width / 2, centre + width / 2, evidence)
+
+
+def _usual_rate(training: Training) -> float | None:
+    """Return the log10 rate that is usual for the optimizer and batch size, or None without such a rate."""
+    name = (training.optimizer or "").lower()
+    usual = {known.lower(): rate for known, rate in USUAL_RATES.items()}.get(name)
+    if usual is None:
+        return None
+    if name == "sgd" and training.momentum is not None:
+        # With momentum the updates add up to 1 / (1 - momentum) times as much.
+        usual = CURVE_AND_OPTIMIZER.plain_sgd + math.log10(1.0 - training.momentum)
+    reference = CURVE_AND_OPTIMIZER.batch_size
+    return usual + batch_size_shift(training.batch_size or reference, reference)
+
+
+def batch_size_shift(batch_size: int, reference: int) -> float:
+    """Return the decades that the best rate lies above that of the reference batch size.
+
+    The gradients of a larger batch are less noisy: the best rate grows with the square root.
+    """
+    return 0.5 * math.log10(batch_size / reference)
+
+
+def _is_vague_sgd(training: Training) -> bool:
+    """Return whether the optimizer is SGD of unknown momentum."""
+    return (training.optimizer or "").lower() == "sgd" and training.momentum is None
+
+
+def _clipped(value: float, limits: tuple[float, float]) -> float:
+    """Return the nearest value within the limits."""
+    return min(max(value, limits[0]), limits[1])
+
+
+def _no_evidence(curve: LRCurve, reading: Reading) -> NoRangeError:
+    return NoRangeError(
+        f"The loss neither fell nor blew up by more than its noise over {reading.batches} batches from "
+        f"learning rate {curve.learning_rates[0]:.3g} to {curve.learning_rates[-1]:.3g}. Sweep over more "
+        "batches, over larger batches, or up to a higher learning rate."
+    )
+
+
+def _swept(curve: LRCurve, reading: Reading, low: float, high: float, evidence: Evidence) -> LRRange:
+    """Return the range between two log10 rates, as far as it was swept without blowing up."""
+    first, last = float(curve.learning_rates[0]), float(curve.learning_rates[reading.batches - 1])
+    left, right = math.log10(first), math.log10(last)
+    # What was not swept is not suggested. A range beyond all that was swept moves to the nearest part.
+    if high <= left:
+        low, high = left, left + high - low
+    elif low >= right:
+        low, high = right - (high - low), right
+    if low > left:
+        first = max(first, float(10.0**low))
+    if high < right:
+        last = min(last, float(10.0**high))
+    return LRRange(first, last, evidence)
+
+
+def _steepest_to_minimum(curve: LRCurve, ratio: float = math.inf) -> LRRange:
+    """Return the range from the steepest descent of the averaged loss to a tenth of the rate at its minimum.
+
+    The curve is read up to where the averaged loss exceeds its best by the ratio.
+    """
+    # 0.9 and the tenth are the original LRFinder notebook's.
+    average = ema(curve.losses, 0.9)
+    finite = np.isfinite(average)
+    average = average if finite.all() else average[: np.argmin(finite)]
+    if ratio < math.inf:
+        blown = average / ratio > np.minimum.accumulate(average)
+        average = average[: np.argmax(blown)] if blown.any() else average
+    if len(average) < 2:
+        raise NoRangeError(
+            f"Only {len(average)} batches have a usable loss, too few for a slope. Sweep over at least 50 "
+            "batches, or start from a lower learning rate."
+        )
+    rates = curve.learning_rates[: len(average)]
+    # In units of the largest loss, nothing overflows.
+    average = average / (np.abs(average).max() or 1.0)
+    # Rates can be so close that their logarithms are equal.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slope = np.gradient(average, np.log(rates))
+    low = float(rates[np.argmin(np.where(np.isfinite(slope), slope, math.inf))])
+    high = float(rates[np.argmin(average)]) / 10
+    if low >= high:
+        raise NoRangeError(
+            f"The loss falls most steeply at {low:.3g}, which is not below {high:.3g}, a tenth of the rate "
+            "at its minimum. Use the default rule, or sweep over more batches."
+        )
+    return LRRange(low, high)
+
+
+def _steepest_to_minimum_4x(curve: LRCurve) -> LRRange:
+    """Return the same, up to where the averaged loss is over four times its best, as the notebook did."""
+    return _steepest_to_minimum(curve, ratio=4.0)
+
+
+RULES: dict[str, Callable[[LRCurve], LRRange]] = {
+    "curve_and_optimizer": _curve_and_optimizer,
+    "curve_alone": _curve_alone,
+    "steepest_to_minimum": _steepest_to_minimum,
+    "steepest_to_minimum_4x": _steepest_to_minimum_4x,
+}
+
+
+# The best three of at least six rates in the outer quarter on one side say that the best rates lie beyond
+# it: they do so by chance in 2 * 0.25**3 = 3%.
+BEST_TRIALS, EDGE_SHARE = 3, 0.25
+
+
+def next_range(
+    learning_rates: npt.ArrayLike, scores: npt.ArrayLike, searched: LRRange, *, maximize: bool
+) -> LRRange | None:
+    """Return the range that the next search should have, where this one's best trials lie at its edge.
+
+    Args:
+        learning_rates: Rates of the finished trials: shape `(n,)`, positive.
+        scores: Their scores, in the same order: shape `(n,)`. Those that are not finite count as worst.
+        searched: The range that they were drawn from.
+        maximize: Whether higher scores are better.
+
+    Returns:
+        A range as wide as the searched one, with the edge in its middle. None where the best three
+        rates don't all lie in the outer quarter (of the decades) on one side, or there are fewer than six.
+    """
+    rates, values = np.asarray(learning_rates, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    values = np.where(np.isfinite(values), -values if maximize else values, np.inf)
+    # Trials at the same rate, as Hyperband promotes them and a Choice repeats them, tell it once.
+    order = np.argsort(values, kind="stable")
+    distinct = np.sort(np.unique(rates[order], return_index=True)[1])
+    if len(distinct) < 2 * BEST_TRIALS:
+        return None
+    best = rates[order][distinct[:BEST_TRIALS]]
+    places = (np.log10(best) - math.log10(searched.min_lr)) / searched.decades
+    half = 10.0 ** (searched.decades / 2)
+    if (places >= 1 - EDGE_SHARE).all():
+        return LRRange(searched.max_lr / half, searched.max_lr * half)
+    if (places <= EDGE_SHARE).all():
+        return LRRange(searched.min_lr / half, searched.min_lr * half)
+    return None
