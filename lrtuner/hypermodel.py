@@ -24,8 +24,8 @@ from lrtuner.protocol import (
     register_runner,
     reserved_values,
 )
-from lrtuner.settings import defaults, described
-from lrtuner.space import LearningRateError, LearningRateNotFoundError, Relation, find_learning_rate
+from lrtuner.settings import default_values, sweep_label
+from lrtuner.space import IDENTITY, LearningRateError, LearningRateNotFoundError, find_learning_rate
 from lrtuner.sweep import (
     NoSweepError,
     SweepOrder,
@@ -190,7 +190,7 @@ class _SweepRun:
         self._check_search = check_search
         # Found when the training begins.
         self._settings = task.settings
-        self._relation: Relation | None = None
+        self._relation = IDENTITY
 
     def run(self, model: Any, train: Callable[[kt.HyperParameters], Any]) -> SweepAnswer:
         """Sweep in the middle of a training.
@@ -234,7 +234,7 @@ class _SweepRun:
             return "Learning-rate sweep"
         assert self._settings is not None
         setting = self._settings.setting_of(self._hyperparameters.values)
-        label = described(name if len(self._task.learning_rates) > 1 else None, setting)
+        label = sweep_label(name if len(self._task.learning_rates) > 1 else None, setting)
         title = f"Learning-rate sweep {self._task.number} of {sweeps}"
         return f"{title} ({label})" if label else title
 
@@ -246,7 +246,7 @@ def _default_values(hp: kt.HyperParameters, task: SweepTask) -> dict[str, Any]:
         names.append(find_learning_rate(hp, task.learning_rate))
     kept = names if task.settings is None else [*names, *task.settings.names]
     fixed = {name: hp.values[name] for name in kept if name in hp.values}
-    return {**defaults(hp, fixed, names).values, **reserved_values(hp)}
+    return {**default_values(hp, fixed, names).values, **reserved_values(hp)}
 
 
 def _no_results(objective_is_named: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.settings import Setting, key_of
+from lrtuner.settings import Setting, setting_key
 
 
 @dataclasses.dataclass(eq=False)
@@ -57,7 +57,7 @@ class Jobs:
         if job.setting is None or all(
             other.learning_rate != job.learning_rate
             or other.setting is None
-            or key_of(other.setting) != key_of(job.setting)
+            or setting_key(other.setting) != setting_key(job.setting)
             for other in self._due
         ):
             self._due.append(job)

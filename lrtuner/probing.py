@@ -12,7 +12,7 @@ from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.protocol import without_reserved
 from lrtuner.settings import UNKNOWN, SettingSpace, find_settings
-from lrtuner.space import LearningRateError, Relation, bounds, spread_values
+from lrtuner.space import IDENTITY, LearningRateError, Relation, entry_bounds, spread_values
 from lrtuner.sweep import batch_size_of, compiled_with, optimizers_of, own_optimizer, peak_rate
 
 # The peak of a warm-up schedule is met to about a percent.
@@ -49,7 +49,7 @@ class RateProbe:
             # Its own sweep, or trial, will say what is wrong.
             return UNKNOWN
 
-    def followed_optimizer(self, name: str) -> tuple[Any, Relation | None]:
+    def followed_optimizer(self, name: str) -> tuple[Any, Relation]:
         """Return the optimizer whose rate follows a hyperparameter, out of several, and how it follows.
 
         Args:
@@ -68,7 +68,7 @@ class RateProbe:
         value = float(self._hyperparameters.values[name])
         for optimizer in several:
             if _is_same_rate(peak_rate(optimizer), value):
-                return optimizer, None
+                return optimizer, IDENTITY
         for index, optimizer in enumerate(several):
             with contextlib.suppress(LearningRateError):
                 rates = {
@@ -80,21 +80,21 @@ class RateProbe:
             f"none of the model's {len(several)} optimizers has a rate that follows {name!r}: pass it to one"
         )
 
-    def relation(self, name: str) -> Relation | None:
+    def relation(self, name: str) -> Relation:
         """Return how a hyperparameter's values turn into the rates of the model's own optimizer.
 
         Args:
             name: The hyperparameter.
 
         Returns:
-            The relation, or None where the values are the rates.
+            The relation; `IDENTITY` where the values are the rates.
 
         Raises:
             LearningRateError: The rate doesn't follow the hyperparameter, or both rises and falls with it.
         """
         value, rate = self._hyperparameters.values[name], peak_rate(own_optimizer(self._model))
         if _is_same_rate(rate, float(value)):
-            return None
+            return IDENTITY
         rates = {at: self._rate_at(name, at) for at in spread_values(self._hyperparameters, name)}
         rate_at_value = self._rate_at(name, value)
         if not _is_same_rate(rate, rate_at_value):
@@ -139,7 +139,7 @@ class RateProbe:
                 continue
             if batch_size is None or value != batch_size:
                 continue
-            other = next((end for end in bounds(entry) if end != batch_size), None)
+            other = next((end for end in entry_bounds(entry) if end != batch_size), None)
             if other is None:
                 continue
             changed = without_reserved(self._hyperparameters)

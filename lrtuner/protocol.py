@@ -25,7 +25,7 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner.settings import SettingSpace
-from lrtuner.space import Relation
+from lrtuner.space import IDENTITY, Relation
 from lrtuner.sweep import SweepReport
 
 _NAMESPACE = "lrtuner/"
@@ -97,13 +97,13 @@ class SweepAnswer:
 
     Attributes:
         report: The sweep's curve and what is known of the training, or None where the sweep failed.
-        relation: How the hyperparameter's values turn into learning rates, or None where they are the rates.
+        relation: How the hyperparameter's values turn into learning rates.
         settings: The hyperparameters that move the range, or None where the sweep failed.
         error: Why there is no report, in words, or None where there is one.
     """
 
     report: SweepReport | None = None
-    relation: Relation | None = None
+    relation: Relation = IDENTITY
     settings: SettingSpace | None = None
     error: str | None = None
 
@@ -114,7 +114,7 @@ class SweepAnswer:
             return
         config = {
             **self.report.to_config(),
-            "relation": None if self.relation is None else dataclasses.asdict(self.relation),
+            "relation": self.relation.to_config(),
             "settings": self.settings.to_config(),
         }
         hyperparameters.values[REPORT_KEY] = json.dumps(config, allow_nan=False)
@@ -127,7 +127,7 @@ class SweepAnswer:
             return cls(error=values.get(ERROR_KEY) or _last_line(trial.message) or _NO_TRAINING)
         try:
             config = json.loads(values[REPORT_KEY])
-            relation = Relation.from_points(config.pop("relation"))
+            relation = Relation.from_config(config.pop("relation"))
             settings = SettingSpace.from_config(config.pop("settings"))
             report = SweepReport.from_config(config)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -375,12 +375,3 @@ def find_settings(
 ) -> SettingSpace:
     """Return `SettingFinder(...).find()`."""
     return SettingFinder(hyperparameters, learning_rates, signature).find()
-
-
-# Earlier names, until every caller has the new ones.
-combinations = setting_combinations
-defaults = default_values
-described = sweep_label
-key_of = setting_key
-middle = values_in_the_middle
-values_of = setting_values

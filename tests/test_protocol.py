@@ -22,7 +22,7 @@ from lrtuner.protocol import (
     without_reserved,
 )
 from lrtuner.settings import SettingSpace
-from lrtuner.space import Relation
+from lrtuner.space import IDENTITY, Relation
 from lrtuner.sweep import SweepReport
 
 CURVE = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, 20), np.linspace(2.0, 1.0, 20))
@@ -72,7 +72,7 @@ class TestTask:
 
 
 class TestAnswer:
-    @pytest.mark.parametrize("relation", [None, Relation((-3.0, -1.0), (1e-3, 0.1))])
+    @pytest.mark.parametrize("relation", [IDENTITY, Relation((-3.0, -1.0), (1e-3, 0.1))])
     def test_arrives_as_it_was_sent(self, relation):
         answer = SweepAnswer(report=REPORT, relation=relation, settings=SETTINGS)
         ended = trial()

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrtuner.lr_range import LRRange
 from lrtuner.search.record import Sweep
-from lrtuner.space import Narrowed
+from lrtuner.space import Narrowing
 from lrtuner.warn import warn
 
 _FRESH_SWEEP = "For a new sweep choose a new project_name, or overwrite=True."
@@ -22,7 +22,7 @@ _FRESH_SWEEP = "For a new sweep choose a new project_name, or overwrite=True."
 
 def sweep_ended(
     sweep: Sweep,
-    narrowed: Narrowed | None,
+    narrowed: Narrowing | None,
     *,
     label: str,
     held: Mapping[str, Any],

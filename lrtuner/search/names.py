@@ -12,15 +12,14 @@ from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.search import messages
 from lrtuner.search.options import SweepOptions
-from lrtuner.settings import Setting, described, values_of
+from lrtuner.settings import Setting, setting_values, sweep_label
 from lrtuner.space import (
     LearningRateError,
     LearningRateNotFoundError,
     Relation,
-    as_rate,
-    bounds,
+    entry_bounds,
+    entry_named,
     find_learning_rate,
-    registered,
 )
 
 
@@ -43,7 +42,7 @@ class Declaration:
         Raises:
             LearningRateError: The space holds none of that name, or several.
         """
-        entry = registered(hyperparameters, name)
+        entry = entry_named(hyperparameters, name)
         # As it comes back from a file, so that the two can be compared.
         return cls(type(entry).__name__, json.loads(json.dumps(entry.get_config())))
 
@@ -78,15 +77,14 @@ class Declaration:
         return cls(config["class_name"], config["config"])
 
 
-def rates_between(entry: Any, relation: Relation | None) -> tuple[float, float]:
+def rates_between(entry: Any, relation: Relation) -> tuple[float, float]:
     """Return the lowest and the highest learning rate that a hyperparameter can have.
 
     Args:
         entry: The hyperparameter.
-        relation: How its values turn into rates, or None if they are the rates.
+        relation: How its values turn into rates.
     """
-    low, high = sorted(as_rate(value, relation) for value in bounds(entry))
-    return low, high
+    return relation.rate_bounds(entry_bounds(entry))
 
 
 class LearningRates:
@@ -148,7 +146,7 @@ class LearningRates:
 
     def label(self, name: str, setting: Setting) -> str:
         """Return in words what sets a sweep apart from the others; empty if there are no others."""
-        return described(name if self._options.several_names else None, setting)
+        return sweep_label(name if self._options.several_names else None, setting)
 
     def check_space(self, hyperparameters: kt.HyperParameters) -> None:
         """Raise if what is to be swept is not declared as it must be.
@@ -175,7 +173,7 @@ class LearningRates:
                     f"sweep_per names {name!r}, but there is no such hyperparameter. There are: "
                     f"{', '.join(map(repr, entries))}."
                 )
-            values_of(entries[name])
+            setting_values(entries[name])
 
     def check_settings_are_declared(self) -> None:
         """Warn if the training code has not declared what `sweep_per` names."""

@@ -12,19 +12,18 @@ from lrtuner.lr_range import LRRange
 from lrtuner.rules import batch_size_shift, next_range
 from lrtuner.search.names import Declaration, LearningRates, rates_between
 from lrtuner.search.record import Sweep
-from lrtuner.settings import Setting, SettingSpace, key_of
+from lrtuner.settings import Setting, SettingSpace, setting_key
 from lrtuner.space import (
     LearningRateError,
-    Narrowed,
-    as_rate,
-    bounds,
-    describe,
-    is_inside,
-    move_inside,
-    narrowed,
-    registered,
-    replace,
-    union,
+    Narrowing,
+    allows,
+    entry_bounds,
+    entry_named,
+    explain_narrowing,
+    narrow_entry,
+    replace_entry,
+    spread_into,
+    union_of_parts,
 )
 
 
@@ -93,7 +92,7 @@ class SettingRanges:
 
     # --- A sweep ends ---------------------------------------------------------------------------------------
 
-    def add(self, sweep: Sweep, settings: SettingSpace | None) -> Narrowed | None:
+    def add(self, sweep: Sweep, settings: SettingSpace | None) -> Narrowing | None:
         """Take a finished sweep in, and say in it what it is for and what comes of it.
 
         Args:
@@ -107,14 +106,14 @@ class SettingRanges:
         if self.found_settings is None:
             self.found_settings = settings
         sweep.setting = self.setting_space.setting_of(sweep.hyperparameters.values)
-        done: Narrowed | None = None
+        done: Narrowing | None = None
         try:
             declaration = self._names.declaration(sweep.learning_rate)
             sweep.learning_rate = declaration.name
             entry = declaration.entry()
             sweep.declared = rates_between(entry, sweep.relation)
             if sweep.lr_range is not None:
-                done = describe(entry, self._part_of(sweep), sweep.lr_range, sweep.relation)
+                done = explain_narrowing(entry, self._part_of(sweep), sweep.lr_range, sweep.relation)
         except LearningRateError as error:
             sweep.lr_range = None
             sweep.reason = sweep.reason or str(error)
@@ -168,13 +167,13 @@ class SettingRanges:
     def _part_of(self, sweep: Sweep, batch_size: int | None = None) -> Any:
         """Return the part for a sweep's range, moved to a trial's batch size if it is another one."""
         shift = batch_size_shift(batch_size, sweep.batch_size) if batch_size and sweep.batch_size else 0.0
-        key = (sweep.learning_rate, key_of(sweep.setting), shift)
+        key = (sweep.learning_rate, setting_key(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
             factor = 10.0**shift
             moved = LRRange(sweep.lr_range.min_lr * factor, sweep.lr_range.max_lr * factor)
             entry = self._names.declarations[sweep.learning_rate].entry()
-            self._parts[key] = narrowed(entry, moved, sweep.relation)
+            self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
 
     def move_inside(self, name: str, values: dict[str, Any]) -> bool:
@@ -188,19 +187,19 @@ class SettingRanges:
             Whether it had to be moved.
         """
         part = self.part(name, values)
-        if part is None or is_inside(values[name], part):
+        if part is None or allows(part, values[name]):
             return False
-        entry = registered(self._wrapped.hyperparameters, name)
-        if not is_inside(values[name], entry):
+        entry = entry_named(self._wrapped.hyperparameters, name)
+        if not allows(entry, values[name]):
             # Narrowed since this was proposed.
             entry = self._names.declarations[name].entry()
-        values[name] = move_inside(values[name], entry, part)
+        values[name] = spread_into(values[name], entry, part)
         return True
 
     def allows(self, values: Mapping[str, Any]) -> bool:
         """Return whether each learning rate of a trial lies in its part of the space."""
         parts = [(values[name], self.part(name, values)) for name in self._names.known() if name in values]
-        return all(part is None or is_inside(value, part) for value, part in parts)
+        return all(part is None or allows(part, value) for value, part in parts)
 
     # --- The search space -----------------------------------------------------------------------------------
 
@@ -233,7 +232,7 @@ class SettingRanges:
         # A search may try the defaults first, so the default is that of their part.
         defaults = {entry.name: entry.default for entry in space.space if space.is_active(entry)}
         default = (self.part(name, defaults) or parts[0]).default
-        replace(space, name, union(now.entry(), parts, default))
+        replace_entry(space, name, union_of_parts(now.entry(), parts, default))
         self._narrowed_to[name] = Declaration.of(space, name)
         return True
 
@@ -244,9 +243,9 @@ class SettingRanges:
         batch_size = settings.batch_size
         if batch_size is None:
             return found
-        entry = registered(space, batch_size)
+        entry = entry_named(space, batch_size)
         # Between the ends of an Int lie no rates that these don't span.
-        sizes = entry.values if isinstance(entry, hp_types.Choice) else bounds(entry)
+        sizes = entry.values if isinstance(entry, hp_types.Choice) else entry_bounds(entry)
         return [
             values
             for setting in found
@@ -261,7 +260,7 @@ class SettingRanges:
         """Return the learning rate and the score of each finished trial that a sweep was for."""
         name = sweep.learning_rate
         return [
-            (as_rate(values[name], sweep.relation), float(trial.score))
+            (sweep.relation.rate(values[name]), float(trial.score))
             for trial in self._wrapped.trials.values()
             for values in [trial.hyperparameters.values]
             if trial.score is not None and name in values and self.sweep_of(name, values) is sweep

@@ -15,7 +15,7 @@ from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
 from lrtuner.records import check_keys
 from lrtuner.settings import Setting, SettingSpace
-from lrtuner.space import Relation
+from lrtuner.space import IDENTITY, Relation
 
 STATE_VERSION = 2
 
@@ -32,7 +32,7 @@ class Sweep:
         reason: Why there is no range or why it was not used, in words; `None` if all went well.
         declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
         outcome: What the search does now, in words.
-        relation: How the hyperparameter's values turn into learning rates; `None` if they are the rates.
+        relation: How the hyperparameter's values turn into learning rates; `IDENTITY` if they are the rates.
         learning_rate: Name of the hyperparameter that was swept.
         setting: The values that set this sweep apart; empty if one sweep serves the whole search.
         batch_size: Rows in a batch of the sweep, or `None` if the data brought its own batches.
@@ -45,7 +45,7 @@ class Sweep:
     reason: str | None = None
     declared: tuple[float, float] | None = None
     outcome: str | None = None
-    relation: Relation | None = None
+    relation: Relation = IDENTITY
     learning_rate: str = ""
     setting: Setting = dataclasses.field(default_factory=dict)
     batch_size: int | None = None
@@ -60,7 +60,7 @@ class Sweep:
             "reason": self.reason,
             "declared": None if self.declared is None else list(self.declared),
             "outcome": self.outcome,
-            "relation": None if self.relation is None else dataclasses.asdict(self.relation),
+            "relation": self.relation.to_config(),
             "learning_rate": self.learning_rate,
             "setting": self.setting,
             "batch_size": self.batch_size,
@@ -84,7 +84,7 @@ class Sweep:
             reason=config["reason"],
             declared=None if declared is None else (float(declared[0]), float(declared[1])),
             outcome=config["outcome"],
-            relation=Relation.from_points(config["relation"]),
+            relation=Relation.from_config(config["relation"]),
             learning_rate=config["learning_rate"],
             setting=dict(config["setting"]),
             batch_size=config["batch_size"],

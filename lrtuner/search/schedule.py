@@ -13,7 +13,7 @@ from lrtuner.search import messages
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.ranges import SettingRanges
-from lrtuner.settings import Setting, SettingSpace, middle
+from lrtuner.settings import Setting, SettingSpace, values_in_the_middle
 from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
 
 # After this many expired leases we assume that the sweep itself crashes its workers, and give it up.
@@ -121,7 +121,9 @@ class Schedule:
         # A sweep of one learning rate leaves the others at their default.
         fixed = {entry.name: entry.default for entry in space.space if entry.name in several}
         fixed |= {entry.name: _marking_value(entry) for entry in space.space if entry.name == name}
-        hyperparameters = middle(space, {**fixed, **(setting or {})}, [] if name is None else [name])
+        hyperparameters = values_in_the_middle(
+            space, {**fixed, **(setting or {})}, [] if name is None else [name]
+        )
         settings = self._ranges.found_settings
         if settings is None and self._options.sweep_per is not None:
             settings = SettingSpace(tuple(self._options.sweep_per))

@@ -7,8 +7,6 @@ narrows, and `parts` holds together what was narrowed to several ranges.
 
 from __future__ import annotations
 
-from typing import Any
-
 from lrtuner.space.entries import (
     LearningRateError,
     LearningRateNotFoundError,
@@ -32,44 +30,16 @@ __all__ = [
     "NothingToNarrowError",
     "Relation",
     "allows",
-    "as_rate",
-    "bounds",
-    "describe",
     "entry_bounds",
     "entry_named",
     "explain_narrowing",
     "find_learning_rate",
     "find_learning_rates",
-    "is_inside",
     "is_named_like_learning_rate",
-    "move_inside",
     "narrow_entry",
-    "narrowed",
-    "registered",
     "remove_entry",
-    "replace",
     "replace_entry",
     "spread_into",
     "spread_values",
-    "union",
     "union_of_parts",
 ]
-
-# Earlier names, until every caller has the new ones.
-bounds = entry_bounds
-describe = explain_narrowing
-move_inside = spread_into
-narrowed = narrow_entry
-registered = entry_named
-replace = replace_entry
-union = union_of_parts
-
-
-def is_inside(value: Any, part: Any) -> bool:
-    """Return `allows(part, value)`."""
-    return allows(part, value)
-
-
-def as_rate(value: float, relation: Relation | None) -> float:
-    """Return `relation.rate(value)`; None is taken for `IDENTITY`."""
-    return (relation or IDENTITY).rate(value)

@@ -67,7 +67,7 @@ class Narrowing:
         return " ".join(part for part in (change, self.note, self.remark) if part)
 
 
-def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation | None = IDENTITY) -> Any:
+def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation = IDENTITY) -> Any:
     """Return what a hyperparameter becomes when it is narrowed to a range of learning rates.
 
     The declared bounds are a hard limit, and a search always keeps some room:
@@ -88,7 +88,7 @@ def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation | None = IDEN
     Args:
         entry: A `Float`, `Int` or `Choice` of KerasTuner; it stays as it is.
         lr_range: The rates to keep.
-        relation: How values turn into rates; None is taken for `IDENTITY`.
+        relation: How values turn into rates.
 
     Returns:
         A new hyperparameter, to be put in the old one's place with `replace_entry`.
@@ -96,7 +96,6 @@ def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation | None = IDEN
     Raises:
         LearningRateError: It can't be narrowed.
     """
-    relation = relation or IDENTITY
     check_has_numbers(entry)
     if relation.is_identity:
         _check_positive(entry)
@@ -112,7 +111,7 @@ def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation | None = IDEN
 
 
 def explain_narrowing(
-    entry: Any, replacement: Any, lr_range: LRRange, relation: Relation | None = IDENTITY
+    entry: Any, replacement: Any, lr_range: LRRange, relation: Relation = IDENTITY
 ) -> Narrowing:
     """Return, in figures and words, what narrowing a hyperparameter to a range did.
 
@@ -120,9 +119,8 @@ def explain_narrowing(
         entry: As it was declared.
         replacement: What `narrow_entry` made of it.
         lr_range: The rates that were to be kept.
-        relation: How values turn into rates; None is taken for `IDENTITY`.
+        relation: How values turn into rates.
     """
-    relation = relation or IDENTITY
     declared = entry_bounds(entry)
     declared_rates = relation.rate_bounds(declared)
     beyond = _beyond(declared_rates, lr_range)

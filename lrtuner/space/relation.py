@@ -102,11 +102,6 @@ class Relation:
             )
         return cls(values, rates)
 
-    @classmethod
-    def from_points(cls, points: Mapping[str, Any] | None) -> Relation | None:
-        """Return what `from_config` does, but None where the values are the rates."""
-        return None if points is None else cls.from_config(points)
-
     @functools.cached_property
     def _is_logarithmic(self) -> bool:
         """Whether the logarithm of the value fits better than the value."""
