@@ -672,7 +672,9 @@ class TestRelations:
             (lambda hp: 10 ** hp.Float("log_lr", -6, 1), lambda value: 10**value),
             (lambda hp: hp.Float("lr", 1e-6, 10, sampling="log") * 64 / 256, lambda value: value / 4),
             (
-                lambda hp: 10.0 ** -hp.Choice("minus_log_lr", [6, 5, 4, 3, 2, 1.5, 1, 0.5, 0, -1]),
+                lambda hp: (
+                    10.0 ** -hp.Choice("minus_log_lr", [6.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.0, 0.5, 0.0, -1.0])
+                ),
                 lambda value: 10**-value,
             ),
         ],
