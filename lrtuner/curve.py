@@ -22,17 +22,6 @@ from lrtuner.blow_up import BlowUpDetector
 from lrtuner.records import check_bounds, check_count, check_keys, config_float
 from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
 
-__all__ = [
-    "BlowUpDetector",
-    "FloatArray",
-    "LRCurve",
-    "Training",
-    "check_keys",
-    "config_float",
-    "geometric_ramp",
-    "running_medians",
-]
-
 # Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
 # of 9 and a geometric mean of 11.
 ASSUMED_EPOCHS = 10

@@ -210,7 +210,8 @@ class _SweepRun:
         settings = self._settings
         assert settings is not None
         if self._task.scales:
-            name = self._probe.batch_size_name(report.batch_size, train)
+            batch_size = report.curve.training.batch_size if report.curve.training else None
+            name = self._probe.batch_size_name(batch_size, train)
             settings = dataclasses.replace(settings, batch_size=name)
         return SweepAnswer(report=report, relation=self._relation, settings=settings)
 

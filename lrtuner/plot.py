@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lrtuner.curve import FloatArray, LRCurve, running_medians
+from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
+from lrtuner.smoothing import FloatArray, running_medians
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

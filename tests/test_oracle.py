@@ -40,9 +40,12 @@ def finished(tmp_path_factory):
 
 def answer(trial, losses, settings=None):
     """Put the report of a sweep with these losses in its trial, as a tuner would."""
-    curve = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(losses)), np.asarray(losses, dtype=float))
-    report = SweepReport(curve=curve, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
-    SweepAnswer(report=report, settings=settings or SettingSpace()).write_to(trial.hyperparameters)
+    rates = np.geomspace(1e-7, 10.0, len(losses))
+    training = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
+    curve = lrtuner.LRCurve(rates, np.asarray(losses, dtype=float), training=training)
+    SweepAnswer(report=SweepReport(curve=curve), settings=settings or SettingSpace()).write_to(
+        trial.hyperparameters
+    )
 
 
 def typical_losses(scale=1.0):

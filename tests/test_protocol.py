@@ -25,8 +25,9 @@ from lrtuner.settings import SettingSpace
 from lrtuner.space import IDENTITY, Relation
 from lrtuner.sweep import SweepReport
 
-CURVE = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, 20), np.linspace(2.0, 1.0, 20))
-REPORT = SweepReport(curve=CURVE, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2, momentum=0.9)
+TRAINING = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2, momentum=0.9)
+CURVE = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, 20), np.linspace(2.0, 1.0, 20), training=TRAINING)
+REPORT = SweepReport(curve=CURVE)
 SETTINGS = SettingSpace(("optimizer",), (({"optimizer": "sgd"}, {"optimizer": "adam"}),), "batch_size")
 
 

@@ -1,0 +1,88 @@
+"""The optimizers of a model and the learning rates that they train with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from lrtuner.sweep.errors import UnusableModelError
+
+
+def rate_of(optimizer: Any) -> Any:
+    """Return an optimizer's rate as it keeps it: a variable, a schedule or a callable.
+
+    Raises:
+        UnusableModelError: Where the optimizer has no single learning rate.
+    """
+    try:
+        # MultiOptimizer keeps a rate that it doesn't use; its property raises.
+        _ = optimizer.learning_rate
+        return optimizer._learning_rate
+    except AttributeError as error:
+        raise UnusableModelError(
+            f"The optimizer {type(optimizer).__name__} has no single learning rate to sweep: compile the "
+            "model with one optimizer that has a learning_rate."
+        ) from error
+
+
+def own_optimizer(model: Any) -> Any:
+    """Return the optimizer that keeps a compiled model's learning rate."""
+    # LossScaleOptimizer (mixed precision) keeps the rate in the optimizer that it wraps.
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """Return the optimizers of a compiled model that have a learning rate, its own first.
+
+    A `MultiOptimizer` counts as those that it holds; a model with a training step of its own may keep some
+    among its attributes.
+    """
+    own = own_optimizer(model)
+    kept = [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+    # By identity: Keras' optimizers don't say when they are equal.
+    unique = {id(one): one for one in [*getattr(own, "optimizers", [own]), *kept]}
+    return [one for one in unique.values() if one is own or one is not model.optimizer]
+
+
+def momentum_of(optimizer: Any) -> float | None:
+    """Return an optimizer's momentum, at least 0 and below 1, or None where it has none to set."""
+    momentum = getattr(optimizer, "momentum", None)
+    # Keras allows for a momentum of 1, with which no rate trains.
+    return float(momentum) if isinstance(momentum, (int, float)) and 0 <= momentum < 1 else None
+
+
+def compiled_with(model: Any) -> Any:
+    """Return what a model is compiled with, as far as it moves the best learning rate by much.
+
+    Args:
+        model: A Keras model.
+
+    Returns:
+        The class name and the momentum of each of its optimizers; `None` where it is not compiled.
+    """
+    if not getattr(model, "compiled", False) or model.optimizer is None:
+        return None
+    return tuple((type(one).__name__, getattr(one, "momentum", None)) for one in optimizers_of(model))
+
+
+def peak_rate(optimizer: Any) -> float:
+    """Return the learning rate that an optimizer trains with; of a schedule, its highest.
+
+    Args:
+        optimizer: A Keras optimizer.
+
+    Returns:
+        The rate. A schedule is evaluated at steps 0, 1, 2, 4, ... 2**20, whose maximum is
+        the base rate of a decay and close to the target rate of a warm-up.
+
+    Raises:
+        UnusableModelError: Where the optimizer has no single learning rate.
+    """
+    rate = rate_of(optimizer)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        steps = [0, *(2**power for power in range(21))]
+        return max(float(keras.ops.convert_to_numpy(rate(step))) for step in steps)
+    if callable(rate) and not isinstance(rate, keras.Variable):
+        rate = rate()
+    return float(keras.ops.convert_to_numpy(rate))
