@@ -25,6 +25,10 @@ class BlowUpDetector:
       at the next batch, so no median ever sees it.
 
     All of it scales and shifts with the loss, so `a * losses + b` blows up at the same batch for any `a > 0`.
+
+    Args:
+        has_outliers: Whether the data are known to have rows whose loss is that high at any weights. Then no
+            single loss is a blow-up.
     """
 
     # The smallest window whose median ignores two outliers; a sweep of one short epoch may have 8 batches.
@@ -40,7 +44,8 @@ class BlowUpDetector:
     # sweeps of 300 batches of Student's t with 2 degrees of freedom 4 blow up with this, and 6 without it.
     SINGLE_HEIGHTS = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_outliers: bool = False) -> None:
+        self._has_outliers = has_outliers
         self._window: collections.deque[float] = collections.deque(maxlen=self.WINDOW)
         self._differences: list[float] = []
         self._start = self._best = self._limit = math.nan
@@ -65,11 +70,6 @@ class BlowUpDetector:
             self._blown_up = self._is_single or not math.isfinite(loss) or self._far_above(loss)
         return self._blown_up
 
-    def leave_out(self) -> None:
-        """Forget the single loss that has blown up, which turned out to be the data's."""
-        if self._is_single:
-            self._blown_up = self._is_single = False
-
     @property
     def _noise(self) -> float:
         """Robust standard deviation of a batch's loss."""
@@ -78,7 +78,7 @@ class BlowUpDetector:
 
     def _stands_alone(self, loss: float) -> bool:
         """Return whether a loss lies far above the start and above every loss before it."""
-        if math.isnan(self._start) or not math.isfinite(loss):
+        if self._has_outliers or math.isnan(self._start) or not math.isfinite(loss):
             return False
         rise, unit = loss - self._start, max(self._start - self._best, self._noise)
         if rise > self.SINGLE * unit and rise > self.SINGLE_HEIGHTS * self._highest:
