@@ -12,7 +12,8 @@ _PACKAGES = ("lrtuner", "keras_tuner", "keras")
 def warn(message: str) -> None:
     """Warn at the line of the user's code that led here.
 
-    That is the nearest caller outside of lrtuner, KerasTuner and Keras, however many of their functions lie between.
+    That is the nearest caller outside of lrtuner, KerasTuner and Keras, however many of their functions lie
+    between.
 
     Args:
         message: The warning's text, a whole sentence.
