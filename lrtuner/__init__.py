@@ -9,16 +9,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lrtuner.curve import LRCurve, Training
+    from lrtuner.hypermodel import LRRangeHyperModel
     from lrtuner.lr_range import LRRange, NoRangeError
     from lrtuner.oracle import LRRangeOracle
     from lrtuner.rules import suggest_range
-    from lrtuner.state import Sweep
+    from lrtuner.search.record import Sweep
     from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
     from lrtuner.tuners import (
         BayesianOptimization,
         GridSearch,
         Hyperband,
-        LRRangeHyperModel,
         RandomSearch,
         Tuner,
     )
@@ -42,22 +42,16 @@ __all__ = [
     "suggest_range",
 ]
 
-# Where each name lives.  They are imported when first used: Keras takes seconds to load.
+# Where each name lives. They are imported when first used: Keras takes seconds to load.
 _ROOMS = {
     "curve": ("LRCurve", "Training"),
+    "hypermodel": ("LRRangeHyperModel",),
     "lr_range": ("LRRange", "NoRangeError"),
     "oracle": ("LRRangeOracle",),
     "rules": ("suggest_range",),
-    "state": ("Sweep",),
+    "search.record": ("Sweep",),
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
-    "tuners": (
-        "BayesianOptimization",
-        "GridSearch",
-        "Hyperband",
-        "LRRangeHyperModel",
-        "RandomSearch",
-        "Tuner",
-    ),
+    "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch", "Tuner"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

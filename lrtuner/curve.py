@@ -9,6 +9,7 @@ Rates for Training Neural Networks", https://arxiv.org/abs/1506.01186.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
 from collections.abc import Mapping
@@ -20,17 +21,6 @@ import numpy.typing as npt
 from lrtuner.blow_up import BlowUpDetector
 from lrtuner.records import check_bounds, check_count, check_keys, config_float
 from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
-
-__all__ = [
-    "BlowUpDetector",
-    "FloatArray",
-    "LRCurve",
-    "Training",
-    "check_keys",
-    "config_float",
-    "geometric_ramp",
-    "running_medians",
-]
 
 # Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
 # of 9 and a geometric mean of 11.
@@ -50,6 +40,9 @@ class Training:
         batch_size: Samples in one batch, or None.
         batches_per_epoch: Batches in one epoch, or None.
         epochs: Epochs of one full training, or None.
+        is_shuffled: Whether the sweep drew its batches in random order, or None where nobody knows.
+        has_outliers: Whether some rows of the data are known to have losses far above all others, whatever
+            the weights. A single high loss is then no blow-up.
 
     Raises:
         ValueError: A value is not what it must be.
@@ -60,6 +53,8 @@ class Training:
     batch_size: int | None = None
     batches_per_epoch: int | None = None
     epochs: int | None = None
+    is_shuffled: bool | None = None
+    has_outliers: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "batches_per_epoch", "epochs"):
@@ -72,6 +67,10 @@ class Training:
                     "model.optimizer.momentum."
                 )
             object.__setattr__(self, "momentum", float(momentum))
+        if not isinstance(self.has_outliers, bool):
+            raise ValueError(f"has_outliers must be True or False, got {self.has_outliers!r}.")
+        if self.is_shuffled is not None and not isinstance(self.is_shuffled, bool):
+            raise ValueError(f"is_shuffled must be True, False or None, got {self.is_shuffled!r}.")
         if self.optimizer is not None and not isinstance(self.optimizer, str):
             raise ValueError(
                 f"optimizer must be a Keras class name such as 'Adam' or None, got {self.optimizer!r}: pass "
@@ -114,7 +113,8 @@ class LRCurve:
         learning_rates: Rate that each batch was trained at, shape `(n,)`: finite, positive, strictly
             increasing.
         losses: True loss of each batch (not Keras' running mean), shape `(n,)`: any values, NaN and inf
-            included.
+            included. A NaN before later finite losses is a gap: a batch that nothing is read from. Weights
+            that have blown up never give finite losses again.
         training: What is known about the training that the rates are for, or None. A range is read off the
             curve with the help of it.
 
@@ -175,6 +175,34 @@ class LRCurve:
             self.losses, other.losses, equal_nan=True
         )
 
+    @functools.cached_property
+    def blow_up(self) -> int | None:
+        """Index of the first batch at which the loss has blown up, or None; see `BlowUpDetector`."""
+        return self._read_up[0]
+
+    @functools.cached_property
+    def usable(self) -> npt.NDArray[np.intp]:
+        """Indices of the batches to read: those before the blow-up, without gaps. Shape `(m,)`, ascending."""
+        usable = np.flatnonzero(~self._gaps)
+        return usable if self.blow_up is None else usable[usable < self.blow_up]
+
+    @functools.cached_property
+    def _gaps(self) -> npt.NDArray[np.bool_]:
+        finite = np.flatnonzero(np.isfinite(self.losses))
+        last = finite[-1] if len(finite) else -1
+        gaps: npt.NDArray[np.bool_] = np.isnan(self.losses) & (np.arange(len(self)) < last)
+        return gaps
+
+    @functools.cached_property
+    def _read_up(self) -> tuple[int | None, float]:
+        """The index of the blow-up, and the loss above which it was told."""
+        has_outliers = self.training is not None and self.training.has_outliers
+        detector = BlowUpDetector(has_outliers=has_outliers)
+        for index in np.flatnonzero(~self._gaps).tolist():
+            if detector.update(self.losses[index]):
+                return index, detector.limit
+        return None, detector.limit
+
     def smoothed(self) -> FloatArray:
         """Smooth the losses over the logarithm of the rate, for pictures.
 
@@ -182,19 +210,21 @@ class LRCurve:
         average does, to medians of 5, so that single outliers do not bend it.
 
         Returns:
-            Smoothed losses, shape `(n,)`, in the losses' units; NaN from the first batch on at which the
-            loss is not finite or has blown up.
+            Smoothed losses, shape `(n,)`, in the losses' units; NaN at gaps, and from the first batch on at
+            which the loss has blown up.
         """
         smooth = np.full(len(self), np.nan)
-        detector = BlowUpDetector()
-        end = next((index for index, loss in enumerate(self.losses) if detector.update(loss)), len(self))
+        usable = self.usable
         # A few losses of a blow-up come before it is certain. A fit to them would bend the curve well before
         # them, so there it follows the losses themselves.
-        last = range(max(end - BlowUpDetector.WINDOW, 0), end)
-        rise = next((index for index in last if self.losses[index] > detector.limit), end)
-        x = np.log10(self.learning_rates[:rise])
-        smooth[:rise] = local_linear(x, running_medians(self.losses[:rise]), smoothing_bandwidth(x))
-        smooth[rise:end] = self.losses[rise:end]
+        certain = len(usable) - BlowUpDetector.WINDOW if self.blow_up is not None else len(usable)
+        limit = self._read_up[1]
+        high = (i for i in range(max(certain, 0), len(usable)) if self.losses[usable[i]] > limit)
+        rise = next(high, len(usable))
+        calm, rising = usable[:rise], usable[rise:]
+        x = np.log10(self.learning_rates[calm])
+        smooth[calm] = local_linear(x, running_medians(self.losses[calm]), smoothing_bandwidth(x))
+        smooth[rising] = self.losses[rising]
         return smooth
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from lrtuner.sweep.messages import warn
+from lrtuner.warn import warn
 
 # Beyond so many bytes, what the sweep has read is not kept for the training: endless sources of large batches
 # would fill the memory.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.settings import Setting, key_of
+from lrtuner.settings import Setting, setting_key
 
 
 @dataclasses.dataclass(eq=False)
@@ -38,7 +37,7 @@ class Job:
 
 
 class Jobs:
-    """The sweeps that are due, in order. Not synchronized: the oracle holds its lock.
+    """The sweeps that are due, in order. Not synchronized: the oracle holds its lock in every call.
 
     Args:
         prefix: What the ids of their trials begin with.
@@ -53,37 +52,38 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._due)
 
-    def __iter__(self) -> Iterator[Job]:
-        return iter(list(self._due))
-
     def add(self, job: Job) -> None:
-        """Adds a sweep, unless the same is due already."""
+        """Add a sweep, unless the same is due already."""
         if job.setting is None or all(
-            one.learning_rate != job.learning_rate
-            or one.setting is None
-            or key_of(one.setting) != key_of(job.setting)
-            for one in self._due
+            other.learning_rate != job.learning_rate
+            or other.setting is None
+            or setting_key(other.setting) != setting_key(job.setting)
+            for other in self._due
         ):
             self._due.append(job)
 
     def running(self) -> dict[str, Any]:
-        """Returns the trials under way, by worker."""
+        """Return the trials under way, by worker."""
         return {job.worker: job.trial for job in self._due if job.worker is not None}
 
     def of_worker(self, worker: str, now: float) -> Job | None:
-        """Returns the sweep that a worker has a lease for."""
+        """Return the sweep that a worker has a lease for."""
         return next((job for job in self._due if job.worker == worker and now < job.lease_ends), None)
 
     def of_trial(self, trial_id: str) -> Job | None:
-        """Returns the sweep that a trial was begun for, or None where it has been concluded."""
+        """Return the sweep that a trial was begun for, or None where it has been concluded."""
         return self._by_trial.get(trial_id)
 
+    def late(self, now: float) -> list[Job]:
+        """Return the sweeps whose lease has run out."""
+        return [job for job in self._due if job.worker is not None and now >= job.lease_ends]
+
     def free(self, now: float) -> Job | None:
-        """Returns the next sweep that nobody runs, or whose lease has run out."""
+        """Return the next sweep that nobody runs, or whose lease has run out."""
         return next((job for job in self._due if job.worker is None or now >= job.lease_ends), None)
 
     def give(self, job: Job, worker: str, lease_ends: float) -> Any:
-        """Returns a new trial of a sweep, for a worker to run until its lease ends."""
+        """Return a new trial of a sweep, for a worker to run until its lease ends."""
         trial_id = f"{self._prefix}_{len(self._by_trial)}"
         job.trial = kt.engine.trial.Trial(job.hyperparameters.copy(), trial_id=trial_id, status="RUNNING")
         job.worker, job.lease_ends = worker, lease_ends
@@ -92,6 +92,8 @@ class Jobs:
         return job.trial
 
     def conclude(self, job: Job) -> None:
-        """Takes a sweep off the list; what comes of its trials later is not looked for any more."""
+        """Remove a finished sweep; late results of its trials are ignored."""
         self._due.remove(job)
-        self._by_trial = {trial_id: None if one is job else one for trial_id, one in self._by_trial.items()}
+        self._by_trial = {
+            trial_id: None if other is job else other for trial_id, other in self._by_trial.items()
+        }

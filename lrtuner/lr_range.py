@@ -54,28 +54,40 @@ class Evidence:
         """Whether the curve shows anything at all, rather than noise."""
         return self.descent_end is not None or self.edge is not None
 
+    @property
+    def caveat(self) -> str:
+        """What to know before trusting the range, as one clause; empty where the curve shows it clearly."""
+        if self.descent_end is None and self.usual is not None:
+            shows = "nothing beyond its noise" if self.edge is None else "where the loss rises but no descent"
+            return f"the curve shows {shows}, so the range is mostly what is usual for the optimizer"
+        if self.descent_end is None:
+            return "the curve shows where the loss rises but no descent, so the range lies below the rise"
+        if self.reach > 0:
+            return "the range is wider because the curve disagrees with what is usual for the optimizer"
+        return ""
+
     def __str__(self) -> str:
-        """Say how sure the range is, and why."""
+        """Say in full sentences what the range was read from."""
         if self.descent_end is not None:
             times = f"{self.descent / self.noise:.2g} times" if self.noise > 0 else "far beyond"
             words = (
-                f"The loss fell by {self.descent:.3g}, {times} the noise of one batch, and had nearly done "
-                f"so at {self.descent_end:.2g}"
+                f"The loss fell by {self.descent:.3g}, {times} the noise of one batch. The fall was nearly "
+                f"complete at a learning rate of {self.descent_end:.2g}."
             )
-            words += f"; it rose from {self.edge:.2g} on." if self.edge is not None else "."
+            words += f" The loss rose from {self.edge:.2g} on." if self.edge is not None else ""
         elif self.edge is not None:
             words = f"The loss did not fall beyond its noise before it rose at {self.edge:.2g}."
         else:
             words = "The loss neither fell nor rose beyond its noise."
         if self.usual is not None:
-            words += f" {self.usual:.2g} is usual for this optimizer and batch size."
-        earned = self.width - self.reach
-        words += f" {self.batches} usable batches, {self.density:.2g} in a decade, earn {earned:.3g} decades"
-        if self.usual is not None:
-            words += " with this optimizer"
+            words += f" The usual rate for this optimizer and batch size is {self.usual:.2g}."
+        words += (
+            f" The sweep has {self.batches} usable batches, {self.density:.2g} for each factor of ten. That "
+            f"gives a range of {self.width - self.reach:.3g} decades."
+        )
         if self.reach > 0:
-            words += f"; {self.reach:.2g} more since curve and usual rate disagree"
-        return f"{words}."
+            words += f" It is {self.reach:.2g} decades wider because the curve disagrees with the usual rate."
+        return words
 
     def to_config(self) -> dict[str, Any]:
         """Return the evidence as a dict of strict JSON."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lrtuner.curve import FloatArray, LRCurve, running_medians
+from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
+from lrtuner.smoothing import FloatArray, running_medians
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -510,11 +511,14 @@ def _notes(series: list[_Series]) -> list[str]:
     lines = []
     for one in series:
         drawn = bool(np.isfinite(one.losses).any())
-        if drawn and (one.lr_range is not None or one.reason is None):
-            if len(series) == 1 and one.lr_range is not None and one.lr_range.evidence is not None:
-                lines += textwrap.wrap(str(one.lr_range.evidence), _LINE)
-            continue
         sweep = f"{one.name}: " if len(series) > 1 else ""
+        if drawn and (one.lr_range is not None or one.reason is None):
+            evidence = None if one.lr_range is None else one.lr_range.evidence
+            if evidence is not None and evidence.caveat:
+                lines += textwrap.wrap(f"{sweep or 'Note: '}{evidence.caveat}.", _LINE)
+            if evidence is not None and len(series) == 1:
+                lines += textwrap.wrap(str(evidence), _LINE)
+            continue
         # Keras' errors hold terminal colours, and pages of text.
         reason = f": {_UNPRINTABLE.sub('', one.reason)}" if one.reason else ""
         lacking = f"{sweep}{'no range' if drawn else 'no curve'}{reason}"

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.blow_up import blow_up
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import Evidence, NoRangeError
 from lrtuner.smoothing import (
     MEDIAN_DIFFERENCE,
     RESOLUTION,
     FloatArray,
+    falling,
     local_linear_weights,
     smoothing_bandwidth,
 )
@@ -74,6 +74,17 @@ class ReadingConstants:
     # more precisely. A short one reads higher: the best rate falls by about 0.24 decades for 3-4 times the
     # training.
     density: ShortLong = ShortLong(short=6.25, long=25.0)
+    # A sweep whose batches come in an order. At rates up to the first number nothing but the data moves the
+    # loss of most models. So in the first decades, of at least so many batches, losses that follow one
+    # another by more than so many standard deviations follow the data. A descent that grows with the sum of
+    # the rates is taken out before, with these sums at which it is nearly done, in sums of the first decades:
+    # it is what raw data show so early. It has to leave this share of the variance.
+    order_rate: float = 1e-5
+    order_decades: tuple[float, ...] = (1.0, 2.0)
+    order_points: int = 12
+    order_deviations: float = 3.0
+    order_left: float = 0.2
+    order_sums: tuple[float, ...] = (math.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
     # The variance of a median of k normal variables is pi / 2 / k.
     median_variance: float = math.pi / 2
     # Distances between rates are compared with this slack, in decades, so that rounding does not decide.
@@ -155,9 +166,15 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     Raises:
         NoRangeError: No rule could find a range on the curve.
     """
-    end = blow_up(curve.losses)
-    x, losses = np.log10(curve.learning_rates[:end]), curve.losses[:end]
+    end = curve.blow_up
+    x, losses = np.log10(curve.learning_rates[curve.usable]), curve.losses[curve.usable]
     _check_usable(curve, x, losses, fewest)
+    if not (curve.training and curve.training.is_shuffled) and _follows_the_data(x, losses):
+        raise NoRangeError(
+            f"The loss rose or fell at learning rates below {READING.order_rate:g}, as it does when the "
+            "batches come in an order: sorted by class, or one moment after another. Such a curve shows the "
+            "data and not the learning rate. Shuffle the data, for example with dataset.shuffle(...)."
+        )
     n = len(x)
     density = float((n - 1) / (x[-1] - x[0]))
     # In units of the largest loss, nothing overflows.
@@ -178,10 +195,14 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
         # The first such rate, not the last: losses that jump up and return had their descent before.
         inside = settled if edge is None else settled[settled <= edge]
         lowest = float(smooth[inside].min())
-        half, complete, done = (
-            float(x[inside[np.argmax(smooth[inside] <= share * lowest)]])
-            for share in (READING.half_share, READING.complete_share, READING.done_share)
+        at_complete, at_done = (
+            inside[np.argmax(smooth[inside] <= share * lowest)]
+            for share in (READING.complete_share, READING.done_share)
         )
+        # In a noisy sweep the loss may dip to half of the descent decades before it falls, and return.
+        before = inside[inside <= at_complete]
+        at_half = before[np.argmax(falling(smooth[before]) <= READING.half_share * lowest)]
+        half, complete, done = (float(x[at]) for at in (at_half, at_complete, at_done))
         return Reading(
             batches=n,
             density=density,
@@ -203,12 +224,12 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
 
 def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int) -> None:
     """Raise NoRangeError where no rule could find a range."""
-    n = len(losses)
-    if n == len(curve) < fewest:
+    n, end = len(losses), curve.blow_up
+    if n < fewest and end is None:
         raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
-    if n < fewest:
+    if n < fewest and end is not None:
         raise NoRangeError(
-            f"The loss was {float(curve.losses[n])!r} at batch {n + 1}, which leaves too few batches to "
+            f"The loss was {float(curve.losses[end])!r} at batch {end + 1}, which leaves too few batches to "
             "show a curve. Check the model and its data, or start from a lower learning rate."
         )
     if x[-1] - x[0] < READING.start_decades - READING.slack:
@@ -222,6 +243,46 @@ def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int
             f"The loss was {losses[0]:.6g} at every learning rate. Check that the model has trainable "
             "weights and that its loss depends on them."
         )
+
+
+def _follows_the_data(x: FloatArray, losses: FloatArray) -> bool:
+    """Return whether the losses of the first decades follow one another at rates that can't have moved them.
+
+    The measure is the ratio of von Neumann, on ranks: Bartels 1982, "The Rank Version of von Neumann's Ratio
+    Test for Randomness".
+    """
+    for decades in READING.order_decades:
+        early = (x - x[0] <= decades + READING.slack) & (x <= math.log10(READING.order_rate) + READING.slack)
+        n = int(early.sum())
+        if n < READING.order_points:
+            continue
+        ranks = np.argsort(np.argsort(losses[early], kind="stable"), kind="stable").astype(np.float64)
+        rest = min((_without_descent(ranks, x[early], at) for at in READING.order_sums), key=np.var)
+        squares = float(rest @ rest)
+        if squares < READING.order_left * float(np.sum((ranks - ranks.mean()) ** 2)):
+            continue
+        ratio = float(np.sum(np.diff(rest) ** 2)) / squares / 2
+        if (1 - ratio) * math.sqrt(n) > READING.order_deviations:
+            return True
+    return False
+
+
+def _without_descent(values: FloatArray, x: FloatArray, done_at: float) -> FloatArray:
+    """Return the values, centred, less the best fit of a descent that ends with the sum of the rates.
+
+    Args:
+        values: Shape `(n,)`.
+        x: log10 rates, shape `(n,)`.
+        done_at: Share of the sum of all rates at which the descent is nearly done; infinite where it grows
+            evenly with the sum.
+    """
+    sums = np.cumsum(10.0 ** (x - x[-1]))
+    sums /= sums[-1]
+    shape = sums if math.isinf(done_at) else 1 - np.exp(-sums / done_at)
+    shape, centred = shape - shape.mean(), values - values.mean()
+    slope = min(float(shape @ centred) / float(shape @ shape), 0.0)
+    rest: FloatArray = centred - slope * shape
+    return rest
 
 
 def _start_length(n: int) -> int:

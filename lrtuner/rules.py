@@ -213,7 +213,7 @@ def _curve_alone(curve: LRCurve) -> LRRange:
     else:
         raise _no_evidence(curve, reading)
     half = reading.between(CURVE_ALONE.width) / 2
-    return _swept(curve, reading, centre - half, centre + half, reading.evidence(2 * half))
+    return _swept(curve, centre - half, centre + half, reading.evidence(2 * half))
 
 
 def _curve_and_optimizer(curve: LRCurve) -> LRRange:
@@ -252,7 +252,7 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
     width += reach
     evidence = reading.evidence(width, usual, reach)
-    return _swept(curve, reading, centre - width / 2, centre + width / 2, evidence)
+    return _swept(curve, centre - width / 2, centre + width / 2, evidence)
 
 
 def _usual_rate(training: Training) -> float | None:
@@ -294,14 +294,18 @@ def _no_evidence(curve: LRCurve, reading: Reading) -> NoRangeError:
     )
 
 
-def _swept(curve: LRCurve, reading: Reading, low: float, high: float, evidence: Evidence) -> LRRange:
+def _swept(curve: LRCurve, low: float, high: float, evidence: Evidence) -> LRRange:
     """Return the range between two log10 rates, as far as it was swept without blowing up."""
-    first, last = float(curve.learning_rates[0]), float(curve.learning_rates[reading.batches - 1])
+    first, last = float(curve.learning_rates[0]), float(curve.learning_rates[curve.usable[-1]])
     left, right = math.log10(first), math.log10(last)
-    # What was not swept is not suggested. A range beyond all that was swept moves to the nearest part.
-    if high <= left:
-        low, high = left, left + high - low
-    elif low >= right:
+    # What was not swept is not suggested.
+    if left - low > (high - low) / 2:
+        raise NoRangeError(
+            f"The good learning rates seem to lie below {first:.3g}, where the sweep begins. Begin the sweep "
+            "at a lower learning rate, such as min_lr=1e-7, the default."
+        )
+    if low >= right:
+        # A range above all that was swept moves to the nearest part.
         low, high = right - (high - low), right
     if low > left:
         first = max(first, float(10.0**low))

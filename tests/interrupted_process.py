@@ -72,7 +72,7 @@ def run(directory, kill_before_write):
             max_epochs=3,
             seed=3,
             steps=60,
-            rule="d90",
+            rule="curve_alone",
             directory=directory,
             project_name="project",
         )

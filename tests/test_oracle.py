@@ -1,5 +1,4 @@
 import copy
-import json
 import os
 import threading
 import time
@@ -21,8 +20,8 @@ from searches import (
 )
 
 import lrtuner
-from lrtuner.curve import Training
-from lrtuner.oracle import SETTINGS_KEY
+from lrtuner.protocol import REPORT_KEY, SweepAnswer, SweepTask, is_sweep
+from lrtuner.search import presence
 from lrtuner.settings import SettingSpace
 from lrtuner.sweep import SweepReport
 
@@ -39,13 +38,14 @@ def finished(tmp_path_factory):
     return search(tuner(tmp_path_factory.mktemp("finished"))).oracle
 
 
-def report(losses, settings=None):
-    training = Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
+def answer(trial, losses, settings=None):
+    """Put the report of a sweep with these losses in its trial, as a tuner would."""
     rates = np.geomspace(1e-7, 10.0, len(losses))
-    config = SweepReport(
-        curve=lrtuner.LRCurve(rates, np.asarray(losses, dtype=float), training=training)
-    ).to_config()
-    return json.dumps({**config, "relation": None, "settings": (settings or SettingSpace()).to_config()})
+    training = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
+    curve = lrtuner.LRCurve(rates, np.asarray(losses, dtype=float), training=training)
+    SweepAnswer(report=SweepReport(curve=curve), settings=settings or SettingSpace()).write_to(
+        trial.hyperparameters
+    )
 
 
 def typical_losses(scale=1.0):
@@ -64,9 +64,9 @@ def waiting(directory, oracle=None, **sweep):
 def finish(oracle, losses=None, tuner_id="tuner0", settings=None):
     """Run the sweep's trial as a tuner would, with these losses."""
     trial = oracle.create_trial(tuner_id)
-    assert SETTINGS_KEY in trial.hyperparameters.values
+    assert is_sweep(trial.hyperparameters)
     losses = typical_losses() if losses is None else losses
-    trial.hyperparameters.values["lrtuner/report"] = report(losses, settings)
+    answer(trial, losses, settings)
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
     return trial
@@ -146,7 +146,7 @@ class TestHandOff:
     def test_nonsense_from_a_worker(self, tmp_path, content):
         oracle = waiting(tmp_path)
         trial = oracle.create_trial("tuner0")
-        trial.hyperparameters.values["lrtuner/report"] = content
+        trial.hyperparameters.values[REPORT_KEY] = content
         with warned("found no range"):
             oracle.end_trial(trial)
         assert oracle.lr_range is None
@@ -174,7 +174,7 @@ class TestHandOff:
         ends = [slow, again] if slow_one_ends_first else [again, slow]
         ranges = []
         for trial, scale in zip(ends, (1.0, 0.01), strict=True):
-            trial.hyperparameters.values["lrtuner/report"] = report(typical_losses(scale))
+            answer(trial, typical_losses(scale))
             trial.status = "COMPLETED"
             oracle.end_trial(trial)
             ranges.append(oracle.lr_range)
@@ -220,11 +220,11 @@ def run(oracle, settings=SETTINGS, tuner_id="tuner0", failing=()):
     while (trial := oracle.create_trial(tuner_id)).status != "STOPPED":
         values = trial.hyperparameters.values
         assert trial.status == "RUNNING"
-        if SETTINGS_KEY in values:
+        if is_sweep(trial.hyperparameters):
             events.append(values["optimizer"])
             losses = np.ones(100) if values["optimizer"] in failing else None
             losses = typical_losses(SCALES[values["optimizer"]]) if losses is None else losses
-            values["lrtuner/report"] = report(losses, settings)
+            answer(trial, losses, settings)
         else:
             events.append(dict(values))
             rate = values[RATE] / SCALES[values["optimizer"]]
@@ -255,7 +255,7 @@ class TestSettings:
         own["HyperbandOracle"] = {"max_epochs": 9}
         arguments = own.get(name, {"max_trials": 25})
         inner = getattr(kt.oracles, name)(objective="val_loss", seed=1, **arguments)
-        oracle = choosing(tmp_path, inner, rule="d90")
+        oracle = choosing(tmp_path, inner, rule="curve_alone")
         events = run(oracle)
         assert_each_in_its_own(oracle, events)
         trials = [event for event in events if isinstance(event, dict)]
@@ -270,7 +270,9 @@ class TestSettings:
 
     def test_promoted_trials_keep_their_rate(self, tmp_path):
         inner = kt.oracles.HyperbandOracle(objective="val_loss", seed=1, max_epochs=9)
-        trials = [event for event in run(choosing(tmp_path, inner, rule="d90")) if isinstance(event, dict)]
+        trials = [
+            event for event in run(choosing(tmp_path, inner, rule="curve_alone")) if isinstance(event, dict)
+        ]
         promoted = [values for values in trials if "tuner/trial_id" in values]
         assert promoted
         for values in promoted:
@@ -366,8 +368,7 @@ class TestSettings:
         assert len([event for event in events if isinstance(event, str)]) == 1
         oracle = choosing(tmp_path / "units", random_search(12), sweep_per=["units"])
         trial = oracle.create_trial("tuner0")
-        settings = json.loads(trial.hyperparameters.values[SETTINGS_KEY])["settings"]
-        assert settings["names"] == ["units"]
+        assert SweepTask.of(trial.hyperparameters).settings.names == ("units",)
         run(oracle, SettingSpace(("units",)))
         assert {sweep.setting["units"] for sweep in oracle.sweeps} == {
             trial.hyperparameters.values["units"] for trial in oracle.trials.values()
@@ -408,9 +409,8 @@ class TestSettings:
         oracle = choosing(tmp_path, random_search(8), build, learning_rate=["sgd_lr", "adam_lr"])
         while (trial := oracle.create_trial("tuner0")).status != "STOPPED":
             values = trial.hyperparameters.values
-            if SETTINGS_KEY in values:
-                losses = typical_losses(SCALES[values["optimizer"]])
-                values["lrtuner/report"] = report(losses, SETTINGS)
+            if is_sweep(trial.hyperparameters):
+                answer(trial, typical_losses(SCALES[values["optimizer"]]), SETTINGS)
             else:
                 oracle.update_trial(trial.trial_id, {"val_loss": 1.0})
             trial.status = "COMPLETED"
@@ -460,7 +460,7 @@ class TestSettings:
 
 
 def test_advice_on_something_that_is_no_sweep(finished):
-    with pytest.raises(TypeError, match=r"sweep must be one of this oracle's `sweeps`.*received 3"):
+    with pytest.raises(TypeError, match=r"sweep must be one of this oracle's `sweeps`.*got 3"):
         finished.advise(3)
 
 
@@ -514,6 +514,36 @@ class TestProxy:
         with pytest.raises(AttributeError, match="nothing"):
             oracle.nothing  # noqa: B018
 
+    @pytest.mark.parametrize("name", ["leese", "_presense", "lr_range"])
+    def test_an_attribute_that_neither_has_is_refused(self, name):
+        inner = random_search()
+        oracle = lrtuner.LRRangeOracle(inner)
+        with pytest.raises(AttributeError, match=rf"RandomSearchOracle .*'{name}' to set.*oracle\.oracle"):
+            setattr(oracle, name, 3)
+        assert not hasattr(inner, name)
+
+    def test_options_are_kept_apart_and_checked(self):
+        inner = random_search()
+        oracle = lrtuner.LRRangeOracle(inner, sweep_per=["optimizer"])
+        assert (oracle.lease, oracle.sweep_per, oracle.min_lr) == (600.0, ["optimizer"], 1e-7)
+        oracle.lease = 60
+        oracle.max_lr = 1.0
+        with pytest.raises(ValueError, match="lease must be a number of seconds above 0, got 0"):
+            oracle.lease = 0
+        with pytest.raises(ValueError, match="min_lr must be below max_lr"):
+            oracle.min_lr = 2.0
+        assert (oracle.lease, oracle.min_lr, oracle.max_lr) == (60.0, 1e-7, 1.0)
+        assert not hasattr(inner, "lease")
+
+    @pytest.mark.parametrize("name", ORACLES)
+    def test_an_oracle_is_wrapped_once(self, name):
+        inner = getattr(kt.oracles, name)(objective="val_loss", **ORACLES[name])
+        lrtuner.LRRangeOracle(inner)
+        with pytest.raises(
+            TypeError, match=rf"This {name} is wrapped in an LRRangeOracle already.*make a new"
+        ):
+            lrtuner.LRRangeOracle(inner)
+
     def test_without_an_oracle_it_makes_a_random_search(self):
         oracle = lrtuner.LRRangeOracle(objective="val_accuracy", max_trials=20, seed=4)
         assert isinstance(oracle.oracle, kt.oracles.RandomSearchOracle)
@@ -529,9 +559,9 @@ class TestProxy:
             (
                 {"oracle": 3},
                 TypeError,
-                r"Expected a keras_tuner\.Oracle.*received 3 of type int.*max_trials=\.\.\.",
+                r"Expected a keras_tuner\.Oracle.*got 3 of type int.*max_trials=\.\.\.",
             ),
-            ({"oracle": "random"}, TypeError, "received 'random'"),
+            ({"oracle": "random"}, TypeError, "got 'random'"),
             ({"oracle": kt.oracles.RandomSearchOracle}, TypeError, "of type type"),
             (
                 {"oracle": random_search(), "max_trials": 3},
@@ -543,7 +573,7 @@ class TestProxy:
             (
                 {"learning_rate": 0.1},
                 TypeError,
-                r"name of a hyperparameter, or a list of names, received 0\.1.*min_lr and max_lr",
+                r"name of a hyperparameter, or a list of names, got 0\.1.*min_lr and max_lr",
             ),
             ({"min_lr": 1.0, "max_lr": 0.1}, ValueError, "min_lr must be below max_lr.*swapped"),
             ({"min_lr": 0.0}, ValueError, r"min_lr must be a finite number above 0, got 0\.0"),
@@ -554,21 +584,48 @@ class TestProxy:
             ({"steps": 9}, ValueError, "steps must be an integer of at least 10, got 9"),
             ({"steps": 50.5}, ValueError, r"steps must be an integer of at least 10, got 50\.5"),
             ({"steps": True}, ValueError, "steps must be an integer of at least 10, got True"),
-            ({"rule": "best"}, ValueError, r"rule must be one of \['d90', .*received 'best'"),
-            ({"rule": 3}, TypeError, "rule must be the name of a rule or a callable, received 3"),
-            ({"learning_rate": []}, TypeError, r"or a list of names, received \[\]"),
-            ({"learning_rate": ["a", 3]}, TypeError, r"or a list of names, received \['a', 3\]"),
+            ({"rule": "best"}, ValueError, r"rule must be one of \['curve_alone', .*got 'best'"),
+            ({"rule": 3}, TypeError, "rule must be one of .* or a callable, got 3"),
+            ({"learning_rate": []}, TypeError, r"or a list of names, got \[\]"),
+            ({"learning_rate": ["a", 3]}, TypeError, r"or a list of names, got \['a', 3\]"),
             ({"sweep_per": "optimizer"}, TypeError, r"sweep_per must be a list.*'optimizer'.*\[\] for one"),
             ({"sweep_per": [3]}, TypeError, r"sweep_per must be a list of hyperparameters' names.*\[3\]"),
-            ({"batch_size_scaling": 1}, TypeError, "batch_size_scaling must be True or False, received 1"),
-            ({"lease": 0}, ValueError, "lease must be a number of seconds above 0, received 0"),
-            ({"lease": float("nan")}, ValueError, "lease must be .* received nan"),
-            ({"lease": "long"}, ValueError, "lease must be .* received 'long'"),
+            ({"batch_size_scaling": 1}, TypeError, "batch_size_scaling must be True or False, got 1"),
+            ({"lease": 0}, ValueError, "lease must be a number of seconds above 0, got 0"),
+            ({"lease": float("nan")}, ValueError, "lease must be .* got nan"),
+            ({"lease": "long"}, ValueError, "lease must be .* got 'long'"),
         ],
     )
     def test_bad_arguments(self, arguments, error, message):
         with pytest.raises(error, match=message):
             lrtuner.LRRangeOracle(**arguments)
+
+
+class TestChief:
+    """A chief's server threads may not see the environment that tells who is the chief."""
+
+    @pytest.fixture
+    def chief(self, tmp_path, monkeypatch):
+        with monkeypatch.context() as environment:
+            environment.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+            environment.setenv("KERASTUNER_ORACLE_PORT", "1")
+            environment.setenv("KERASTUNER_TUNER_ID", "chief")
+            return choosing(tmp_path, random_search())
+
+    def test_an_error_ends_the_search_for_all(self, chief, monkeypatch, capfd):
+        monkeypatch.setattr(presence, "_FAREWELL", 0.0)
+        chief.end_trial(kt.engine.trial.Trial(kt.HyperParameters(), trial_id="7", status="COMPLETED"))
+        assert "The search ends with an error: KeyError: '7'" in capfd.readouterr().err
+        assert chief.create_trial("worker0").status == "STOPPED"
+        assert chief.ongoing_trials == {}
+        with pytest.raises(RuntimeError, match="The search was ended by an error: KeyError: '7'"):
+            chief.tuner_ids  # noqa: B018
+
+    def test_all_sweeps_come_before_the_first_trial(self, chief):
+        finish(chief, settings=SETTINGS)
+        asked = [chief.create_trial(f"worker{number}") for number in range(3)]
+        assert [is_sweep(trial.hyperparameters) for trial in asked] == [True, True, False]
+        assert asked[2].status == "IDLE"
 
 
 class TestState:

@@ -360,6 +360,18 @@ def test_evidence_is_marked_and_put_into_words(ax):
     assert line(ax, "descent nearly done, 0.02").get_xdata()[0] == 0.02
     assert line(ax, "loss rises, 0.9").get_xdata()[0] == 0.9
     assert "30 times the noise" in notes(ax)
+    assert "Note" not in notes(ax)
+
+
+def test_a_range_that_the_curve_does_not_show_says_so(ax):
+    usual = dataclasses.replace(EVIDENCE, descent_end=None, usual=1e-2)
+    plot_sweeps([Sweep("one", curve(), LRRange(1e-3, 3e-2, usual))], ax=ax)
+    words = " ".join(notes(ax).split())
+    assert "Note: the curve shows where the loss rises but no descent" in words
+    assert "mostly what is usual for the optimizer" in words
+    ax.clear()
+    plot_sweeps([Sweep(name, curve(), LRRange(1e-3, 3e-2, usual)) for name in ("one", "two")], ax=ax)
+    assert "two: the curve shows where" in " ".join(notes(ax).split())
 
 
 @pytest.mark.parametrize(

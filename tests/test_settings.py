@@ -5,12 +5,12 @@ from searches import declared_rate
 
 from lrtuner.settings import (
     UNKNOWN,
+    SettingFinder,
     SettingSpace,
-    combinations,
-    described,
-    find_settings,
-    middle,
-    values_of,
+    setting_combinations,
+    setting_values,
+    sweep_label,
+    values_in_the_middle,
 )
 from lrtuner.sweep import compiled_with
 
@@ -54,9 +54,9 @@ def counted(builds):
 class TestFindSettings:
     def test_what_chooses_the_optimizer(self, space):
         builds = []
-        found = find_settings(middle(space, {}), ["learning_rate"], counted(builds))
+        found = SettingFinder(values_in_the_middle(space, {}), ["learning_rate"], counted(builds)).find()
         assert found.names == ("kind", "heavy")
-        settings = found.settings(space, "learning_rate")
+        settings = found.active_settings(space, "learning_rate")
         assert settings == [
             {"kind": "sgd", "heavy": False},
             {"kind": "sgd", "heavy": True},
@@ -71,7 +71,10 @@ class TestFindSettings:
             return ("SGD", 0.0)
 
         builds = []
-        assert find_settings(middle(space, {}), ["learning_rate"], signature) == SettingSpace()
+        assert (
+            SettingFinder(values_in_the_middle(space, {}), ["learning_rate"], signature).find()
+            == SettingSpace()
+        )
         # The start, one for each of three kinds, and the other value of the one in a branch.
         assert len(builds) == 5
 
@@ -84,12 +87,57 @@ class TestFindSettings:
             name, momentum = values.get("optimizer"), values.get("momentum")
             return ("Adam",) if name == "adam" else ("SGD", momentum)
 
-        found = find_settings(middle(hp, {}), [], signature)
-        settings = found.settings(hp, "learning_rate")
+        found = SettingFinder(values_in_the_middle(hp, {}), [], signature).find()
+        settings = found.active_settings(hp, "learning_rate")
         assert len(settings) == 3
         assert found.setting_of({"optimizer": "adam", "momentum": True}) == settings[0]
         assert found.setting_of({"optimizer": "sgd_nesterov", "momentum": True}) in settings
         assert SettingSpace.from_config(found.to_config()) == found
+
+    @pytest.mark.parametrize("is_scoped", [False, True])
+    def test_a_learning_rate_in_each_branch(self, is_scoped):
+        def declare(hp):
+            name = hp.Choice("optimizer", ["adam", "sgd", "heavy"])
+            hp.Float("end_lr_share", 0.0, 1.0)
+            branches = ("adam", ["adam"]), ("sgd", ["sgd", "heavy"])
+            for branch, names in branches:
+                if is_scoped:
+                    with hp.conditional_scope("optimizer", names):
+                        hp.Float(f"{branch}_lr", 1e-6, 10.0, sampling="log")
+                elif name in names:
+                    hp.Float(f"{branch}_lr", 1e-6, 10.0, sampling="log")
+            return name
+
+        hp = kt.HyperParameters()
+        declare(hp)
+        # All three are compiled alike, as far as the signature goes.
+        finder = SettingFinder(
+            values_in_the_middle(hp, {}), ["adam_lr"], lambda values: declare(values) and 1
+        )
+        found = finder.find()
+        assert list(finder.late_rates) == ([] if is_scoped else ["sgd_lr"])
+        if not is_scoped:
+            assert found.declared_in == {
+                "adam_lr": [{"optimizer": "adam"}],
+                "sgd_lr": [{"optimizer": "sgd"}, {"optimizer": "heavy"}],
+            }
+            assert SettingSpace.from_config(found.to_config()) == found
+            hp.merge(finder.late_rates.values())
+            assert found.active_settings(hp, "adam_lr") == [{"optimizer": "adam"}]
+            assert found.active_settings(hp, "sgd_lr") == [{"optimizer": "sgd"}]
+
+    def test_another_learning_rate_for_a_second_phase_moves_nothing(self):
+        def declare(hp):
+            hp.Float("learning_rate", 1e-6, 10.0, sampling="log")
+            if hp.Boolean("fine_tune"):
+                hp.Float("fine_tune_lr", 1e-6, 10.0, sampling="log")
+            return ("Adam",)
+
+        hp = kt.HyperParameters()
+        declare(hp)
+        finder = SettingFinder(values_in_the_middle(hp, {}), ["learning_rate"], declare)
+        assert finder.find() == SettingSpace()
+        assert list(finder.late_rates) == ["fine_tune_lr"]
 
     def test_values_that_no_model_can_be_built_with(self):
         hp = kt.HyperParameters()
@@ -99,7 +147,7 @@ class TestFindSettings:
         def signature(values):
             return UNKNOWN if values.get("size") == "broken" else (values.get("optimizer"),)
 
-        assert find_settings(middle(hp, {}), [], signature).names == ("optimizer",)
+        assert SettingFinder(values_in_the_middle(hp, {}), [], signature).find().names == ("optimizer",)
 
 
 class TestMiddle:
@@ -111,7 +159,7 @@ class TestMiddle:
         hp.Choice("act", ["relu", "tanh", "gelu"], default="tanh")
         hp.Boolean("bn", default=True)
         hp.Fixed("depth", 3)
-        values = middle(hp, {}).values
+        values = values_in_the_middle(hp, {}).values
         assert values == {
             "units": 288,
             "decay": pytest.approx(1e-4),
@@ -121,17 +169,17 @@ class TestMiddle:
             "depth": 3,
         }
         assert hp.values["units"] == 32
-        assert middle(hp, {"units": 64}).values["units"] == 64
+        assert values_in_the_middle(hp, {"units": 64}).values["units"] == 64
 
     def test_branches(self, space):
-        assert "heavy" in middle(space, {}).values
-        assert "heavy" not in middle(space, {"kind": "adam"}).values
-        assert middle(space, {}, ["heavy"]).values["kind"] == "sgd"
+        assert "heavy" in values_in_the_middle(space, {}).values
+        assert "heavy" not in values_in_the_middle(space, {"kind": "adam"}).values
+        assert values_in_the_middle(space, {}, ["heavy"]).values["kind"] == "sgd"
 
 
 class TestSettings:
     def test_combinations_leave_out_what_is_inactive(self, space):
-        found = combinations(space, ["heavy", "kind"])
+        found = setting_combinations(space, ["heavy", "kind"])
         assert found[0] == {"kind": "sgd", "heavy": False}
         assert len(found) == 4
 
@@ -142,10 +190,10 @@ class TestSettings:
             with hp.conditional_scope("optimizer", [name]):
                 hp.Float(f"{name}_lr", 1e-6, 1.0)
         settings = SettingSpace(("optimizer",))
-        assert settings.settings(hp, "adam_lr") == [{"optimizer": "adam"}]
+        assert settings.active_settings(hp, "adam_lr") == [{"optimizer": "adam"}]
 
     def test_without_any_there_is_one(self, space):
-        assert SettingSpace().settings(space, "learning_rate") == [{}]
+        assert SettingSpace().active_settings(space, "learning_rate") == [{}]
         assert SettingSpace().setting_of({"kind": "adam"}) == {}
 
     def test_values(self):
@@ -154,15 +202,15 @@ class TestSettings:
         hp.Int("many", 1, 9)
         hp.Float("real", 0.0, 1.0, step=0.5)
         few, many, real = hp.space
-        assert values_of(few) == list(range(1, 9))
+        assert setting_values(few) == list(range(1, 9))
         for entry in (many, real):
             with pytest.raises(ValueError, match=rf"sweep_per names '{entry.name}'.*at most 8 values"):
-                values_of(entry)
+                setting_values(entry)
 
     def test_in_words(self):
-        assert described(None, {}) == ""
-        assert described(None, {"optimizer": "adam", "batch_size": 32}) == "optimizer=adam, batch_size=32"
-        assert described("head_lr", {"optimizer": "adam"}) == "head_lr, optimizer=adam"
+        assert sweep_label(None, {}) == ""
+        assert sweep_label(None, {"optimizer": "adam", "batch_size": 32}) == "optimizer=adam, batch_size=32"
+        assert sweep_label("head_lr", {"optimizer": "adam"}) == "head_lr, optimizer=adam"
 
     @pytest.mark.parametrize("config", [None, [], {}, {"names": []}, {"names": [], "alike": [], "more": 1}])
     def test_bad_config(self, config):

@@ -7,18 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.lr_range import LRRange
+from lrtuner.lr_range import Evidence, LRRange
 from lrtuner.space import (
+    IDENTITY,
     LearningRateError,
     LearningRateNotFoundError,
     NothingToNarrowError,
     Relation,
+    allows,
+    entry_named,
+    explain_narrowing,
     find_learning_rate,
-    is_inside,
-    move_inside,
-    narrow,
-    narrowed,
-    union,
+    find_learning_rates,
+    is_named_like_learning_rate,
+    narrow_entry,
+    replace_entry,
+    spread_into,
+    union_of_parts,
 )
 
 RATE = "learning_rate"
@@ -29,6 +34,14 @@ def space_with(*names):
     for name in names:
         hyperparameters.Float(name, 1e-6, 10.0, sampling="log")
     return hyperparameters
+
+
+def narrow(hyperparameters, name, lr_range, relation=IDENTITY):
+    """Narrow a hyperparameter in place, as a search does, and return what was done."""
+    entry = entry_named(hyperparameters, name)
+    replacement = narrow_entry(entry, lr_range, relation)
+    replace_entry(hyperparameters, name, replacement)
+    return explain_narrowing(entry, replacement, lr_range, relation)
 
 
 def narrowed_by(declare, low, high):
@@ -57,7 +70,57 @@ class TestFindLearningRate:
     def test_finds_by_last_word(self, name):
         assert find_learning_rate(space_with("units", name)) == name
 
-    @pytest.mark.parametrize("name", ["colr", "lr_decay", "learning_rate_decay", "dlearning_rate", "units"])
+    @pytest.mark.parametrize("name", ["lr_adam", "LR-head", "learning_rate_head", "encoder/lr_1"])
+    def test_finds_by_first_word(self, name):
+        assert find_learning_rate(space_with("units", name)) == name
+        # The last word tells more, and a script that worked stays as clear as it was.
+        assert find_learning_rate(space_with("units", name, "sgd_lr")) == "sgd_lr"
+
+    def test_what_is_no_rate_is_no_competitor(self):
+        hyperparameters = space_with("lr_adam")
+        hyperparameters.Boolean("reduce_lr")
+        hyperparameters.Choice("lr_schedule_name", ["cosine", "linear"])
+        hyperparameters.Boolean("lr_restore")
+        hyperparameters.Fixed("encoder_lr", 1e-4)
+        assert find_learning_rates(hyperparameters) == ["lr_adam"]
+        hyperparameters.Float("lr", 1e-6, 10.0, sampling="log")
+        assert find_learning_rates(hyperparameters) == ["lr"]
+
+    def test_several_that_begin_with_the_word_do_not_stop_a_search_at_a_fixed_rate(self):
+        hyperparameters = space_with("lr_low", "lr_high")
+        with pytest.raises(LearningRateError, match="Several") as caught:
+            find_learning_rate(hyperparameters)
+        assert not isinstance(caught.value, NothingToNarrowError)
+        hyperparameters.Fixed("lr", 1e-3)
+        with pytest.raises(NothingToNarrowError, match="is fixed"):
+            find_learning_rate(hyperparameters)
+
+    def test_all_candidates(self):
+        assert find_learning_rates(space_with("adam_lr", "units", "sgd_lr", "lr_head")) == [
+            "adam_lr",
+            "sgd_lr",
+        ]
+        assert find_learning_rates(space_with("units")) == []
+        entries = space_with("lr_head", "adam_lr", "lr_decay", "units").space
+        assert [is_named_like_learning_rate(entry) for entry in entries] == [True, True, False, False]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "colr",
+            "lrelu",
+            "lr_decay",
+            "LR_Factor",
+            "lr_patience",
+            "lr_schedule",
+            "lr_scheduler",
+            "lr_warmup_steps",
+            "encoder/learning_rate_decay",
+            "learning_rate_decay",
+            "dlearning_rate",
+            "units",
+        ],
+    )
     def test_other_names_are_not_found(self, name):
         with pytest.raises(LearningRateNotFoundError, match=rf"'{name}'.*learning_rate=\"\.\.\.\""):
             find_learning_rate(space_with(name))
@@ -204,8 +267,9 @@ class TestNarrow:
         entry, *_ = narrowed_by(lambda hp: hp.Int(RATE, 1, 100, sampling="log"), 2.5, 30.5)
         assert (entry.min_value, entry.max_value) == (3, 30)
         assert type(entry.default) is int
+        # Between 7 and 8: the nearest one, and the other beside it, which lies as near.
         entry, *_ = narrowed_by(lambda hp: hp.Int(RATE, 1, 100, sampling="log"), 7.2, 7.8)
-        assert (entry.min_value, entry.max_value) == (8, 8)
+        assert (entry.min_value, entry.max_value) == (7, 8)
 
     def test_choice_keeps_order_type_and_flag(self):
         entry, _, report = narrowed_by(
@@ -216,12 +280,78 @@ class TestNarrow:
         assert report.values == (1e-1, 1e-2, 1e-3)
 
     @pytest.mark.parametrize(
-        ("low", "high", "kept"), [(1e-9, 1e-8, 1e-4), (1.0, 9.0, 1e-2), (2e-4, 9e-4, 1e-3)]
+        ("low", "high", "kept"), [(1e-9, 1e-8, 1e-4), (1.0, 9.0, 1e-2), (4e-4, 9e-4, 1e-3)]
     )
     def test_choice_without_a_value_inside_keeps_the_nearest(self, low, high, kept):
         entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [0.0, 1e-4, 1e-3, 1e-2]), low, high)
         assert (entry.values, entry.default) == ([kept], kept)
         assert report.note
+
+    @pytest.mark.parametrize(
+        ("low", "high", "edge", "kept", "words"),
+        [
+            # The rate below lies a tenth of a decade outside.
+            (
+                1.3e-3,
+                2.8e-2,
+                None,
+                (1e-2, 1e-3),
+                "0.01 is the only declared .* neighbour is kept as well: 0.001",
+            ),
+            (5e-3, 6e-2, 0.3, (1e-1, 1e-2), "neighbour is kept as well: 0.1"),
+            # The one above lies beyond the rise of the loss.
+            (
+                5e-3,
+                6e-2,
+                8e-2,
+                (1e-2,),
+                "0.01 is the only declared value .* all that is left to search: declare",
+            ),
+            (5e-3, 2e-2, None, (1e-2,), "all that is left"),
+            # None inside.
+            (2.5e-3, 8e-3, None, (1e-2,), "No declared value .* the nearest one is kept: 0.01"),
+            (1.2e-3, 8e-3, None, (1e-2, 1e-3), "No declared value .* nearest two are kept: 0.01 and 0.001"),
+            # Two inside.
+            (5e-4, 2e-2, None, (1e-2, 1e-3), "^$"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["choice", "grid", "reverse", "exponent"])
+    def test_one_value_is_no_search(self, low, high, edge, kept, words, kind):
+        evidence = Evidence(batches=100, density=12.5, noise=0.1, descent=1.0, descent_end=low, edge=edge)
+        lr_range, relation = LRRange(low, high, evidence=evidence), IDENTITY
+        hyperparameters = keras_tuner.HyperParameters()
+        if kind == "choice":
+            hyperparameters.Choice(RATE, [1e-1, 1e-2, 1e-3, 1e-4])
+        elif kind == "grid":
+            hyperparameters.Float(RATE, 1e-4, 1e-1, step=10, sampling="log")
+        elif kind == "reverse":
+            # Four values, counted down: 3, 2, 0 and -6.
+            hyperparameters.Int(RATE, 1, 10, sampling="reverse_log", step=2)
+            relation = Relation((3, 7, 9, 10), (1e-4, 1e-3, 1e-2, 1e-1))
+        else:
+            hyperparameters.Int(RATE, -4, -1)
+            relation = Relation((-4, -3, -2, -1), (1e-4, 1e-3, 1e-2, 1e-1))
+        report = narrow(hyperparameters, RATE, lr_range, relation)
+        (entry,) = hyperparameters.space
+        rates = [relation.rate(value) for value in entry.values]
+        assert sorted(rates) == pytest.approx(sorted(kept))
+        assert relation.rate(entry.default) in rates
+        if kind == "choice":
+            assert tuple(rates) == kept
+            assert re.search(words, report.note or report.remark)
+        assert bool(report.remark) == (words != "^$" and "neighbour" in words)
+        assert bool(report.note) == (words != "^$" and "neighbour" not in words)
+
+    def test_a_neighbour_at_the_declared_maximum(self):
+        entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [1e-2, 1e-3, 1e-4]), 1.3e-3, 2.8e-2)
+        assert (entry.values, entry.default) == ([1e-2, 1e-3], 1e-2)
+        assert re.search("above the declared maximum, 0.01; declare wider bounds", report.note)
+        assert report.remark.endswith("so its neighbour is kept as well: 0.001.")
+        assert str(report).endswith(f"{report.note} {report.remark}")
+
+    def test_a_declared_pair_that_stays_needs_no_note(self):
+        entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [1e-2, 1e-3]), 1.2e-3, 9e-3)
+        assert (entry.values, report.note) == ([1e-2, 1e-3], "")
 
     def test_conditions_are_kept_and_an_inactive_one_gets_no_value(self):
         hyperparameters = keras_tuner.HyperParameters()
@@ -363,15 +493,15 @@ def test_narrowing_is_sound(entry, lr_range):
 
 @given(st.one_of(floats(), integers(), choices()), ranges(), ranges())
 def test_a_union_holds_both_parts_and_values_move_into_each(entry, one, other):
-    parts = [narrowed(entry, lr_range) for lr_range in (one, other)]
-    whole = union(entry, parts, parts[0].default)
+    parts = [narrow_entry(entry, lr_range) for lr_range in (one, other)]
+    whole = union_of_parts(entry, parts, parts[0].default)
     assert whole.default == parts[0].default
-    assert all(is_inside(value, whole) for part in parts for value in drawn(part))
+    assert all(allows(whole, value) for part in parts for value in drawn(part))
     for part in parts:
         for value in drawn(entry):
-            moved = move_inside(value, entry, part)
-            assert is_inside(moved, part)
-            if is_inside(value, part):
+            moved = spread_into(value, entry, part)
+            assert allows(part, moved)
+            if allows(part, value):
                 assert moved == value
             if isinstance(part, hp_types.Choice) or part.step is not None:
                 assert is_one_of(moved, drawn(part))
@@ -438,6 +568,21 @@ class TestRelation:
         relation = Relation((-5, -4, -3, -2), (1e-5, 1e-4, 1e-3, 1e-2))
         assert narrow(hyperparameters, RATE, LRRange(5e-5, 5e-3), relation).values == (-4, -3)
         assert narrow(hyperparameters, RATE, LRRange(0.5, 5), relation).values == (-3,)
+
+    def test_identity(self):
+        assert IDENTITY.is_identity
+        assert (IDENTITY.rate(3e-4), IDENTITY.value(3e-4)) == (3e-4, 3e-4)
+        entry = space_with(RATE).space[0]
+        lr_range = LRRange(1e-4, 1e-2)
+        assert narrow_entry(entry, lr_range, IDENTITY).min_value == 1e-4
+
+    def test_config(self):
+        relation = Relation((1.0, 2.0), (1e-3, 1e-2))
+        assert Relation.from_config(relation.to_config()) == relation
+        assert Relation.from_config(IDENTITY.to_config()) is IDENTITY
+        for config in ([], {"values": [1.0]}, {"values": [], "rates": []}, {"values": ["1"], "rates": [1.0]}):
+            with pytest.raises(ValueError, match="Pass what to_config"):
+                Relation.from_config(config)
 
     @pytest.mark.parametrize(
         ("rates", "message"),

@@ -24,8 +24,8 @@ from searches import (
 )
 
 import lrtuner
-from lrtuner.oracle import FATAL_KEY
-from lrtuner.tuners import _ChiefsOracle
+from lrtuner.protocol import FATAL_KEY
+from lrtuner.search.worker import ChiefsOracle
 
 DROP_INS = {
     "RandomSearch": {"max_trials": 3, "seed": 7},
@@ -452,7 +452,7 @@ class TestFailures:
     def test_a_worker_hears_in_its_sweep_that_the_search_has_ended(self, tmp_path):
         worker = tuner(tmp_path)
         trial = worker.oracle.create_trial(worker.tuner_id)
-        worker.oracle = _ChiefsOracle(worker.oracle, worker.tuner_id)
+        worker.oracle = ChiefsOracle(worker.oracle, worker.tuner_id)
         news = kt.engine.trial.Trial(kt.HyperParameters())
         news.hyperparameters.values[FATAL_KEY] = "the disk is full"
         worker.oracle._take_news(news)
@@ -568,9 +568,9 @@ class TestArguments:
             (
                 lambda: lrtuner.LRRangeHyperModel(3),
                 ValueError,
-                "function that takes hyperparameters.*received 3",
+                "function that takes hyperparameters.*got 3",
             ),
-            (lambda: lrtuner.LRRangeHyperModel(None), ValueError, "received None"),
+            (lambda: lrtuner.LRRangeHyperModel(None), ValueError, "got None"),
             (
                 lambda: lrtuner.LRRangeHyperModel(lrtuner.LRRangeHyperModel(build_model)),
                 TypeError,
@@ -602,14 +602,14 @@ class TestArguments:
             (
                 lambda: lrtuner.BayesianOptimization(build_model, lease="long"),
                 ValueError,
-                "lease must be a number of seconds above 0, received 'long'",
+                "lease must be a number of seconds above 0, got 'long'",
             ),
-            (lambda: lrtuner.Hyperband(build_model, learning_rate=0.1), TypeError, r"received 0\.1.*min_lr"),
+            (lambda: lrtuner.Hyperband(build_model, learning_rate=0.1), TypeError, r"got 0\.1.*min_lr"),
             (lambda: lrtuner.RandomSearch(build_model, objective=3), TypeError, "objective.*3"),
             (
                 lambda: lrtuner.RandomSearch(3),
                 ValueError,
-                "`hypermodel` argument should be either.*received 3 of type int",
+                "`hypermodel` argument should be either.*got 3 of type int",
             ),
             (lambda: lrtuner.Tuner("random", build_model), ValueError, "Expected `oracle` argument .*random"),
             (
@@ -672,7 +672,9 @@ class TestRelations:
             (lambda hp: 10 ** hp.Float("log_lr", -6, 1), lambda value: 10**value),
             (lambda hp: hp.Float("lr", 1e-6, 10, sampling="log") * 64 / 256, lambda value: value / 4),
             (
-                lambda hp: 10.0 ** -hp.Choice("minus_log_lr", [6, 5, 4, 3, 2, 1, 0, -1]),
+                lambda hp: (
+                    10.0 ** -hp.Choice("minus_log_lr", [6.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.0, 0.5, 0.0, -1.0])
+                ),
                 lambda value: 10**-value,
             ),
         ],
@@ -839,7 +841,9 @@ class TestSettings:
     """What the tests of the oracle play, for real."""
 
     def test_an_optimizer_to_choose_and_a_batch_size(self, tmp_path, capsys):
-        search_of = tuner(tmp_path, ChoosesBatchSize(), oracle=random_search(5), sweep={"rule": "d90"})
+        search_of = tuner(
+            tmp_path, ChoosesBatchSize(), oracle=random_search(5), sweep={"rule": "curve_alone"}
+        )
         search(search_of, verbose=2, epochs=2)
         oracle = search_of.oracle
         assert {sweep.setting["optimizer"] for sweep in oracle.sweeps} == {"sgd", "adam"}
@@ -871,12 +875,12 @@ class TestSettings:
 
         search_of = search(tuner(tmp_path, Scales(), oracle=random_search(1)))
         assert search_of.oracle.lr_range is not None
-        assert search_of.oracle._setting_space.batch_size is None
+        assert search_of.oracle._sweeping.ranges.found_settings.batch_size is None
 
     def test_as_many_batches_whatever_their_size(self, tmp_path):
         search_of = tuner(tmp_path, ChoosesBatchSize(), oracle=random_search(1), sweep={"sweep_per": []})
         search(search_of, steps_per_epoch=4)
-        assert search_of.oracle._setting_space.batch_size is None
+        assert search_of.oracle._sweeping.ranges.found_settings.batch_size is None
 
     def test_rates_of_several_optimizers(self, tmp_path, capsys):
         def build(hp):
@@ -900,7 +904,7 @@ class TestSettings:
         search_of = tuner(tmp_path, build, sweep={"steps": 100, "learning_rate": names})
         oracle = search(search_of, verbose=2).oracle
         assert [sweep.name for sweep in oracle.sweeps] == names
-        assert "encoder_lr stood at its default, 0.01" in capsys.readouterr().out
+        assert "encoder_lr was held at its default, 0.01" in capsys.readouterr().out
         for sweep in oracle.sweeps:
             assert sweep.lr_range is not None, sweep.reason
             for trial in oracle.trials.values():

@@ -1,4 +1,5 @@
-"""What a learning-rate sweep costs beside plain training.
+#!/usr/bin/env python3
+"""Measure what a learning-rate sweep costs beside plain training.
 
     python examples/benchmarks/sweep_cost.py                 # all models
     python examples/benchmarks/sweep_cost.py cnn --pairs 9
@@ -17,20 +18,19 @@ growth    Milliseconds a sweep step as the dense net widens, and seconds a sweep
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
+from bench import command
+from bench.late import Late, keras
 
-from lrtuner import sweep as sweeping
+sweeping = Late("lrtuner.sweep")
 
 BATCH = 64
 # Batches in the short and in the long run, and in the whole sweep.
@@ -40,11 +40,11 @@ BATCHES = {
     "gru": (50, 250, 300),
     "transformer": (50, 250, 300),
 }
-layers = keras.layers
 
 
-def build(name: str, width: int = 64) -> keras.Model:
-    """Builds and compiles one of the benchmark's models."""
+def build(name: str, width: int = 64) -> Any:
+    """Build and compile one of the benchmark's models."""
+    layers = keras.layers
     if name == "transformer":
         tokens = layers.Input((16,), dtype="int32")
         x = layers.Embedding(100, 32)(tokens)
@@ -73,7 +73,7 @@ def build(name: str, width: int = 64) -> keras.Model:
 
 
 def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns random inputs and labels for so many batches."""
+    """Return random inputs and labels for so many batches."""
     rng = np.random.default_rng(0)
     rows = batches * BATCH
     labels = rng.integers(0, 10, rows)
@@ -83,28 +83,28 @@ def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(rows, *shape)).astype("float32"), labels
 
 
-def run_sweep(model: keras.Model, x: np.ndarray, y: np.ndarray, batches: int) -> None:
-    """Sweeps as a search does, without restoring the model. The rates stay low, so that it runs through."""
+def run_sweep(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
+    """Sweep as a search does, without restoring the model. The rates stay low, so that it runs through."""
     report = sweeping.sweep_in_training(
         model, lambda: model.fit(x, y, batch_size=BATCH, verbose=0), min_lr=1e-7, max_lr=1e-3, steps=batches
     )
     assert len(report.curve) == batches
 
 
-def run_fit(model: keras.Model, x: np.ndarray, y: np.ndarray, batches: int) -> None:
-    """Trains one plain epoch."""
+def run_fit(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
+    """Train one plain epoch."""
     model.fit(x[: batches * BATCH], y[: batches * BATCH], batch_size=BATCH, verbose=0)
 
 
 def seconds(function: Callable[..., None], *arguments: object) -> float:
-    """Returns how long a call takes."""
+    """Return how long a call takes."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
 
 
 def step_seconds(function: Callable[..., None], name: str) -> float:
-    """Returns the time of one step, from the slope between a short and a long run of fresh models."""
+    """Return the time of one step, from the slope between a short and a long run of fresh models."""
     short, long, _ = BATCHES[name]
     x, y = data(name, long)
     times = [seconds(function, build(name), x[: n * BATCH], y[: n * BATCH], n) for n in (short, long)]
@@ -112,14 +112,14 @@ def step_seconds(function: Callable[..., None], name: str) -> float:
 
 
 def whole_seconds(function: Callable[..., None], name: str) -> float:
-    """Returns the time of building, tracing and running."""
+    """Return the time of building, tracing and running."""
     batches = BATCHES[name][2]
     x, y = data(name, batches)
     return seconds(lambda: function(build(name), x, y, batches))
 
 
 def ratios(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
-    """Returns the median ratio of sweep to plain fit over interleaved pairs, and both medians in seconds."""
+    """Return the median ratio of sweep to plain fit over interleaved pairs, and both medians in seconds."""
     measured = [(measure(run_sweep, name), measure(run_fit, name)) for _ in range(pairs)]
     swept, plain = zip(*measured, strict=True)
     return (
@@ -130,7 +130,7 @@ def ratios(measure: Callable[..., float], name: str, pairs: int) -> tuple[float,
 
 
 def from_python(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
-    """The same as `ratios` with the sweep's step driven from Python."""
+    """Return the same as `ratios` with the sweep's step driven from Python."""
     compiled = sweeping._CompiledRecorder.serves
     sweeping._CompiledRecorder.serves = staticmethod(lambda _model: False)
     try:
@@ -140,59 +140,78 @@ def from_python(measure: Callable[..., float], name: str, pairs: int) -> tuple[f
 
 
 def peak_megabytes(what: str, name: str) -> float:
-    """Returns the peak resident memory of a fresh process that sweeps or trains."""
-    command = [sys.executable, __file__, name, "--alone", what]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    """Return the peak resident memory of a fresh process that sweeps or trains."""
+    arguments = [sys.executable, __file__, name, "--alone", what]
+    return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def print_own_peak(what: str, name: str) -> None:
+    """Sweep or train once, and print the peak resident memory of this process in megabytes."""
+    whole_seconds(run_sweep if what == "sweep" else run_fit, name)
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    status = pathlib.Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+
+
+def print_costs(name: str, pairs: int) -> None:
+    """Compare steps and whole sweeps of one model with plain training."""
+    whole_seconds(run_sweep, name)
+    for what, compare, measure in (
+        ("step", ratios, step_seconds),
+        ("fallback", from_python, step_seconds),
+        ("whole", ratios, whole_seconds),
+    ):
+        ratio, swept, plain = compare(measure, name, pairs)
+        unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
+        times = " ".join(f"{one * factor:9.2f} {unit:2s}" for one in (swept, plain))
+        print(f"{name:12s} {what:9s} {ratio:9.2f} {times}", flush=True)
+
+
+def print_memory(name: str) -> None:
+    """Compare peak memory, as medians of three processes each."""
+    swept, plain = (
+        statistics.median(peak_megabytes(what, name) for _ in range(3)) for what in ("sweep", "fit")
+    )
+    print(f"{name:12s} {'memory':9s} {swept / plain:9.3f} {swept:9.0f} MB {plain:9.0f} MB", flush=True)
+
+
+def print_growth() -> None:
+    """Print how the cost grows with the width of a net and with the length of a sweep."""
+    for width in (64, 256, 1024, 4096):
+        x, y = data("dense", 200)
+        run_sweep(build("dense", width), x, y, 50)
+        times = [seconds(run_sweep, build("dense", width), x, y, n) for n in (50, 200)]
+        print(f"dense net of width {width}: {(times[1] - times[0]) / 150 * 1000:.2f} ms a sweep step")
+    for batches in (100, 300, 1000, 3000):
+        x, y = data("dense", batches)
+        whole = seconds(run_sweep, build("dense"), x, y, batches)
+        print(f"dense net, {batches} batches: {whole:.2f} s a sweep")
 
 
 def main() -> None:
-    """Measures and prints."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", default=[])
+    parser.add_argument("models", nargs="*", help=f"some of {', '.join(BATCHES)}; default: all")
     parser.add_argument("--pairs", type=int, default=7, help="pairs of runs behind each median")
     parser.add_argument("--memory", action="store_true", help="measure peak memory, too")
     parser.add_argument("--growth", action="store_true", help="measure how the cost grows, too")
     parser.add_argument("--alone", choices=["sweep", "fit"], help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    names = arguments.models or list(BATCHES)
-    if arguments.alone:
-        whole_seconds(run_sweep if arguments.alone == "sweep" else run_fit, names[0])
-        # Not ru_maxrss, which a process inherits from the one that started it.
-        status = pathlib.Path("/proc/self/status").read_text()
-        print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+    options = parser.parse_args()
+    names = options.models or list(BATCHES)
+    if unknown := [name for name in names if name not in BATCHES]:
+        parser.error(f"unknown models: {', '.join(unknown)}; known: {', '.join(BATCHES)}")
+    command.import_from_checkout()
+    if options.alone:
+        print_own_peak(options.alone, names[0])
         return
     print(f"{'model':12s} {'what':9s} {'sweep/fit':>9s} {'sweep':>12s} {'plain fit':>12s}")
     for name in names:
-        whole_seconds(run_sweep, name)
-        for what, compare, measure in (
-            ("step", ratios, step_seconds),
-            ("fallback", from_python, step_seconds),
-            ("whole", ratios, whole_seconds),
-        ):
-            ratio, swept, plain = compare(measure, name, arguments.pairs)
-            unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
-            times = " ".join(f"{one * factor:9.2f} {unit:2s}" for one in (swept, plain))
-            print(f"{name:12s} {what:9s} {ratio:9.2f} {times}", flush=True)
-        if arguments.memory:
-            swept, plain = (
-                statistics.median(peak_megabytes(what, name) for _ in range(3)) for what in ("sweep", "fit")
-            )
-            print(
-                f"{name:12s} {'memory':9s} {swept / plain:9.3f} {swept:9.0f} MB {plain:9.0f} MB", flush=True
-            )
-    if arguments.growth:
-        for width in (64, 256, 1024, 4096):
-            x, y = data("dense", 200)
-            model = build("dense", width)
-            run_sweep(model, x, y, 50)
-            times = [seconds(run_sweep, build("dense", width), x, y, n) for n in (50, 200)]
-            print(f"dense net of width {width}: {(times[1] - times[0]) / 150 * 1000:.2f} ms a sweep step")
-        for batches in (100, 300, 1000, 3000):
-            x, y = data("dense", batches)
-            whole = seconds(run_sweep, build("dense"), x, y, batches)
-            print(f"dense net, {batches} batches: {whole:.2f} s a sweep")
+        print_costs(name, options.pairs)
+        if options.memory:
+            print_memory(name)
+    if options.growth:
+        print_growth()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,6 @@ from lrtuner.sweep.recorders import CompiledRecorder, StepwiseRecorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
 from lrtuner.sweep.training import batch_size_of, sweep_in_training
 
-# The name that other rooms still import.
-check_settings = check_ramp
-
 __all__ = [
     "CompiledRecorder",
     "LRFinder",
@@ -24,7 +21,6 @@ __all__ = [
     "UnusableModelError",
     "batch_size_of",
     "check_ramp",
-    "check_settings",
     "compiled_with",
     "default_steps",
     "find_lr",

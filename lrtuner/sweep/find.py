@@ -8,8 +8,8 @@ from typing import Any
 
 from lrtuner.curve import LRCurve
 from lrtuner.sweep.finder import check_ramp
-from lrtuner.sweep.messages import warn
 from lrtuner.sweep.training import check_trainable, sweep_in_training
+from lrtuner.warn import warn
 
 
 def find_lr(

@@ -13,11 +13,11 @@ from lrtuner.blow_up import BlowUpDetector
 from lrtuner.curve import LRCurve, Training, geometric_ramp
 from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.errors import UnusableModelError
-from lrtuner.sweep.messages import warn
 from lrtuner.sweep.optimizers import momentum_of, own_optimizer
 from lrtuner.sweep.recorders import Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder
 from lrtuner.sweep.snapshot import Snapshot
+from lrtuner.warn import warn
 
 # The sweep's budget in batches where the caller names none: one epoch, within these limits. One sweep of
 # 300 batches reads as well as one of 600; below 100 the readings of a range grow unreliable.

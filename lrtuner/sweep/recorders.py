@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import keras
 
-from lrtuner.curve import FloatArray
+from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.optimizers import own_optimizer, rate_of
 
 

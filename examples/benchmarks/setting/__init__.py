@@ -1,0 +1,1 @@
+"""Which settings of a search need a learning-rate range of their own."""

@@ -1,0 +1,121 @@
+"""What lrtuner's oracle and tuners touch of KerasTuner beneath its public names, and nothing else.
+
+Whoever reads a new version of KerasTuner need look at two places: this module, and the methods that
+`LRRangeOracle` and `Tuner` override under the names that KerasTuner gives them (`_set_project_dir`,
+`_populate_initial_space`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras_tuner as kt
+
+# Methods that KerasTuner's oracles call on themselves.
+POPULATE_SPACE = "populate_space"
+SAVE = "save"
+SAVE_TRIAL = "_save_trial"
+NEXT_COMBINATION = "_get_next_combination"
+
+# The name of the objective that KerasTuner puts in the place of none.
+_NO_OBJECTIVE = "default_objective"
+
+
+def intercept(oracle: kt.Oracle, name: str, around: Callable[..., Any]) -> None:
+    """Make every call of an oracle's method, its own calls included, go through a function.
+
+    KerasTuner's oracles propose and save themselves from inside of their own calls and offer no hook there,
+    so an attribute of the instance is the only place to stand.
+
+    Args:
+        oracle: The oracle.
+        name: The method's name.
+        around: Called in its place, as `around(original, *arguments)`.
+
+    Raises:
+        TypeError: The method is intercepted already.
+    """
+    original = getattr(oracle, name)
+    if hasattr(original, "is_intercepted"):
+        raise TypeError(
+            f"This {type(oracle).__name__} is wrapped in an LRRangeOracle already, which changes how it "
+            "proposes and saves: use that LRRangeOracle, or make a new oracle to wrap."
+        )
+
+    def intercepted(*arguments: Any, **keywords: Any) -> Any:
+        return around(original, *arguments, **keywords)
+
+    intercepted.is_intercepted = True  # type: ignore[attr-defined]
+    setattr(oracle, name, intercepted)
+
+
+def is_own_way(original: Any, name: str) -> bool:
+    """Return whether a class of the user's overrides a method of `keras_tuner.Oracle`.
+
+    Args:
+        original: The bound method.
+        name: Its name.
+    """
+    return getattr(original, "__func__", None) is not getattr(kt.Oracle, name)
+
+
+def is_chief() -> bool:
+    """Return whether this process is, or this thread plays, the chief of a distributed search.
+
+    KerasTuner says so in the environment, and its own tests change the environment for single threads. So ask
+    while the tuner is made, and keep the answer.
+    """
+    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
+
+
+def is_worker(tuner: kt.Tuner) -> bool:
+    """Return whether a tuner asks a chief for its trials."""
+    return bool(tuner._is_worker())
+
+
+def tuner_file(tuner: kt.Tuner) -> str:
+    """Return the path of the file that KerasTuner keeps for a tuner."""
+    return str(tuner._get_tuner_fname())
+
+
+def set_project(oracle: kt.Oracle, directory: Any, project_name: str) -> None:
+    """Tell an oracle its project directory."""
+    oracle._set_project_dir(directory, project_name)
+
+
+def has_project(oracle: kt.Oracle) -> bool:
+    """Return whether a tuner has told the oracle its project directory."""
+    return getattr(oracle, "_project_name", None) is not None
+
+
+def project_directory(oracle: kt.Oracle) -> str:
+    """Return the path of an oracle's project directory."""
+    # KerasTuner's own property looks for the directory each time, and this is asked for in every call.
+    return os.path.join(str(oracle._directory), oracle._project_name)
+
+
+def retry_queue(oracle: kt.Oracle) -> list[str]:
+    """Return the ids of the trials that an oracle will run again."""
+    return list(oracle._retry_queue)
+
+
+def set_retry_queue(oracle: kt.Oracle, trial_ids: list[str]) -> None:
+    """Say which trials an oracle will run again."""
+    oracle._retry_queue = trial_ids
+
+
+def most_collisions(oracle: kt.Oracle) -> int:
+    """Return how often an oracle proposes what was tried before it takes the space for exhausted."""
+    return int(oracle._max_collisions)
+
+
+def was_tried(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
+    """Return whether a trial of the oracle has had the same values."""
+    return oracle._compute_values_hash(values) in oracle._tried_so_far
+
+
+def has_objective(oracle: kt.Oracle) -> bool:
+    """Return whether the user gave the search an objective."""
+    return bool(oracle.objective.name != _NO_OBJECTIVE)

@@ -1,0 +1,164 @@
+"""What a hyperparameter does to a model, seen by building models at other values."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras_tuner as kt
+from keras_tuner.engine import hyperparameters as hp_types
+
+from lrtuner.protocol import without_reserved
+from lrtuner.settings import UNKNOWN, SettingSpace, find_settings
+from lrtuner.space import IDENTITY, LearningRateError, Relation, entry_bounds, spread_values
+from lrtuner.sweep import batch_size_of, compiled_with, optimizers_of, own_optimizer, peak_rate
+
+# The peak of a warm-up schedule is met to about a percent.
+_RATE_TOLERANCE = 0.02
+
+
+class RateProbe:
+    """Builds a hypermodel's model at other values than those of a sweep, and looks at its optimizers.
+
+    Args:
+        hypermodel: The user's `keras_tuner.HyperModel`.
+        hyperparameters: The values of the sweep.
+        model: The model that is to be swept.
+    """
+
+    def __init__(self, hypermodel: kt.HyperModel, hyperparameters: kt.HyperParameters, model: Any) -> None:
+        self._hypermodel = hypermodel
+        self._hyperparameters = hyperparameters
+        self._model = model
+
+    def settings(self, learning_rates: Sequence[str]) -> SettingSpace:
+        """Return the hyperparameters that choose how the model is compiled, and so move its range.
+
+        Args:
+            learning_rates: Names of the learning rates, which are no such choice.
+        """
+        return find_settings(without_reserved(self._hyperparameters), learning_rates, self._compile_signature)
+
+    def _compile_signature(self, hyperparameters: kt.HyperParameters) -> Any:
+        """Return what a model is compiled with at these values."""
+        try:
+            return compiled_with(self._hypermodel.build(hyperparameters))
+        except Exception:
+            # Its own sweep, or trial, will say what is wrong.
+            return UNKNOWN
+
+    def followed_optimizer(self, name: str) -> tuple[Any, Relation]:
+        """Return the optimizer whose rate follows a hyperparameter, out of several, and how it follows.
+
+        Args:
+            name: The hyperparameter.
+
+        Returns:
+            The optimizer, or None for the model's only one. How the values turn into its rates, or None where
+            the values are the rates.
+
+        Raises:
+            LearningRateError: No rate follows the hyperparameter.
+        """
+        own, several = own_optimizer(self._model), optimizers_of(self._model)
+        if several == [own]:
+            return None, self.relation(name)
+        value = float(self._hyperparameters.values[name])
+        for optimizer in several:
+            if _is_same_rate(peak_rate(optimizer), value):
+                return optimizer, IDENTITY
+        for index, optimizer in enumerate(several):
+            with contextlib.suppress(LearningRateError):
+                rates = {
+                    value: peak_rate(optimizers_of(self._model_at(name, value))[index])
+                    for value in spread_values(self._hyperparameters, name)
+                }
+                return optimizer, Relation(tuple(rates), tuple(rates.values()))
+        raise LearningRateError(
+            f"none of the model's {len(several)} optimizers has a rate that follows {name!r}: pass it to one"
+        )
+
+    def relation(self, name: str) -> Relation:
+        """Return how a hyperparameter's values turn into the rates of the model's own optimizer.
+
+        Args:
+            name: The hyperparameter.
+
+        Returns:
+            The relation; `IDENTITY` where the values are the rates.
+
+        Raises:
+            LearningRateError: The rate doesn't follow the hyperparameter, or both rises and falls with it.
+        """
+        value, rate = self._hyperparameters.values[name], peak_rate(own_optimizer(self._model))
+        if _is_same_rate(rate, float(value)):
+            return IDENTITY
+        rates = {at: self._rate_at(name, at) for at in spread_values(self._hyperparameters, name)}
+        rate_at_value = self._rate_at(name, value)
+        if not _is_same_rate(rate, rate_at_value):
+            raise LearningRateError(
+                f"the model is built for a learning rate of {rate_at_value:.4g} but trains at {rate:.4g}: "
+                "leave the rate to build, or declare and set it in HyperModel.fit as it is"
+            )
+        return Relation(tuple(rates), tuple(rates.values()))
+
+    def _rate_at(self, name: str, value: Any) -> float:
+        """Return the learning rate of a model that is built with a value of a hyperparameter."""
+        return peak_rate(own_optimizer(self._model_at(name, value)))
+
+    def _model_at(self, name: str, value: Any) -> Any:
+        hyperparameters = without_reserved(self._hyperparameters)
+        hyperparameters.values[name] = value
+        model = self._hypermodel.build(hyperparameters)
+        if not model.compiled:
+            raise LearningRateError(
+                "the model is compiled in HyperModel.fit, so how its learning rate follows the "
+                "hyperparameter can't be seen: compile it in build, or declare the rate itself"
+            )
+        return model
+
+    def batch_size_name(self, batch_size: int | None, train: Callable[..., Any]) -> str | None:
+        """Return the hyperparameter that is the batch size of `fit` and moves no rate by itself.
+
+        Larger batches mean fewer of them in as many epochs, so the rate must grow. Measured on 108 settings:
+        a range that grows with the square root of the batch size holds the good rates more often where the
+        epochs are the same, and less often where the number of batches is.
+
+        Args:
+            batch_size: Rows in a batch of the sweep, or None where the data brings its own batches.
+            train: Trains the model with the hyperparameters that it is given.
+
+        Returns:
+            The hyperparameter's name, or None if there is no such hyperparameter.
+        """
+        for entry in self._hyperparameters.space:
+            value = self._hyperparameters.values.get(entry.name)
+            if not isinstance(entry, (hp_types.Choice, hp_types.Int)) or isinstance(value, bool):
+                continue
+            if batch_size is None or value != batch_size:
+                continue
+            other = next((end for end in entry_bounds(entry) if end != batch_size), None)
+            if other is None:
+                continue
+            changed = without_reserved(self._hyperparameters)
+            changed.values[entry.name] = other
+            try:
+                if batch_size_of(self._model, functools.partial(train, changed)) != other:
+                    continue
+                # If the model is compiled in fit, or the user scales the rate with the batch size, lrtuner's
+                # own law would be a guess, or be applied on top of the user's.
+                rates = [
+                    [peak_rate(optimizer) for optimizer in optimizers_of(self._model_at(entry.name, size))]
+                    for size in (batch_size, other)
+                ]
+                return entry.name if rates[0] == rates[1] else None
+            except Exception:
+                # What can't be tried out is not relied on.
+                return None
+        return None
+
+
+def _is_same_rate(rate: float, other: float) -> bool:
+    return abs(rate - other) <= _RATE_TOLERANCE * abs(other)

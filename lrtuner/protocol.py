@@ -1,0 +1,250 @@
+"""Everything that the oracle and those who run its sweeps say to each other.
+
+All of it is written and read here alone. KerasTuner carries the values of a trial's hyperparameters over each
+of its transports, within one process and by gRPC between a chief and its workers, and carries little else. So
+every message is one more value, under a reserved key:
+
+| from | to | key | what |
+|---|---|---|---|
+| oracle | tuner | `lrtuner/sweep` | this trial is a sweep: a `SweepTask` |
+| tuner | oracle | `lrtuner/report` or `lrtuner/error` | what came of it: a `SweepAnswer` |
+| hypermodel | oracle | `lrtuner/runs_sweeps` | sent with the search space: this tuner will run sweeps |
+| worker | chief | `lrtuner/fatal` | an error on the worker that ends the search |
+| chief | worker | `lrtuner/fatal` | an error that has ended the search |
+
+Trials whose id begins with `lr_sweep` are lrtuner's own. KerasTuner numbers its trials, so none of them does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import weakref
+from typing import Any
+
+import keras_tuner as kt
+
+from lrtuner.settings import SettingSpace
+from lrtuner.space import IDENTITY, Relation
+from lrtuner.sweep import SweepReport
+
+_NAMESPACE = "lrtuner/"
+TASK_KEY = _NAMESPACE + "sweep"
+REPORT_KEY = _NAMESPACE + "report"
+ERROR_KEY = _NAMESPACE + "error"
+RUNNER_KEY = _NAMESPACE + "runs_sweeps"
+FATAL_KEY = _NAMESPACE + "fatal"
+
+# The trial of a sweep is called lr_sweep_0, lr_sweep_1 and so on.
+SWEEP_PREFIX = "lr_sweep"
+_WAITING_ID = SWEEP_PREFIX + "_wait"
+# A worker asks for the trial of this id and its own name every few seconds. So the chief knows that the
+# worker lives, and the answer brings the worker the error that has ended the search, if one has.
+_NEWS_PREFIX = SWEEP_PREFIX + "_news/"
+
+_NO_TRAINING = "the tuner ended its trial without training through HyperModel.fit and model.fit"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepTask:
+    """The order to run a sweep, from the oracle to whoever trains.
+
+    Attributes:
+        min_lr: First learning rate of the ramp.
+        max_lr: Last learning rate of the ramp.
+        steps: Batches in the sweep, or None for the default.
+        learning_rate: Name of the hyperparameter to sweep, or None where the training code will declare it.
+        learning_rates: Names of all learning rates where the user named several, otherwise empty.
+        settings: The hyperparameters that move the range, or None where this sweep is to find them.
+        scales: Whether to look for the hyperparameter that is the batch size.
+        number: Which sweep of the search this is, counted from 1.
+        epochs: Epochs in one full training where the oracle sets them, as Hyperband does.
+        objective_is_named: Whether the search has an objective. Without one, KerasTuner takes nothing but a
+            number for the result of a training.
+    """
+
+    min_lr: float
+    max_lr: float
+    steps: int | None
+    learning_rate: str | None
+    learning_rates: tuple[str, ...]
+    settings: SettingSpace | None
+    scales: bool
+    number: int
+    epochs: int | None
+    objective_is_named: bool
+
+    def write_to(self, hyperparameters: kt.HyperParameters) -> None:
+        """Make a sweep of the trial that will have these hyperparameters."""
+        settings = None if self.settings is None else self.settings.to_config()
+        hyperparameters.values[TASK_KEY] = json.dumps({**vars(self), "settings": settings})
+
+    @classmethod
+    def of(cls, hyperparameters: kt.HyperParameters) -> SweepTask | None:
+        """Return the order among a trial's hyperparameters, or None where the trial is no sweep."""
+        if not is_sweep(hyperparameters):
+            return None
+        config = json.loads(hyperparameters.values[TASK_KEY])
+        settings = config["settings"]
+        config["settings"] = None if settings is None else SettingSpace.from_config(settings)
+        config["learning_rates"] = tuple(config["learning_rates"])
+        return cls(**config)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepAnswer:
+    """What came of a sweep, from whoever has trained to the oracle.
+
+    Attributes:
+        report: The sweep's curve and what is known of the training, or None where the sweep failed.
+        relation: How the hyperparameter's values turn into learning rates.
+        settings: The hyperparameters that move the range, or None where the sweep failed.
+        error: Why there is no report, in words, or None where there is one.
+    """
+
+    report: SweepReport | None = None
+    relation: Relation = IDENTITY
+    settings: SettingSpace | None = None
+    error: str | None = None
+
+    def write_to(self, hyperparameters: kt.HyperParameters) -> None:
+        """Put the answer among the hyperparameters of the sweep's trial."""
+        if self.report is None or self.settings is None:
+            hyperparameters.values[ERROR_KEY] = self.error
+            return
+        config = {
+            **self.report.to_config(),
+            "relation": self.relation.to_config(),
+            "settings": self.settings.to_config(),
+        }
+        hyperparameters.values[REPORT_KEY] = json.dumps(config, allow_nan=False)
+
+    @classmethod
+    def of(cls, trial: Any) -> SweepAnswer:
+        """Return the answer of a sweep's trial that has ended; a report that can't be read is an error."""
+        values = trial.hyperparameters.values
+        if REPORT_KEY not in values:
+            return cls(error=values.get(ERROR_KEY) or _last_line(trial.message) or _NO_TRAINING)
+        try:
+            config = json.loads(values[REPORT_KEY])
+            relation = Relation.from_config(config.pop("relation"))
+            settings = SettingSpace.from_config(config.pop("settings"))
+            report = SweepReport.from_config(config)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return cls(error=f"the sweep's report can't be read: {type(error).__name__}: {error}")
+        return cls(report=report, relation=relation, settings=settings)
+
+
+def is_sweep(hyperparameters: kt.HyperParameters) -> bool:
+    """Return whether the trial of these hyperparameters is a sweep."""
+    return TASK_KEY in hyperparameters.values
+
+
+def is_swept(hyperparameters: kt.HyperParameters) -> bool:
+    """Return whether the sweep of these hyperparameters has a report already."""
+    return REPORT_KEY in hyperparameters.values
+
+
+def keep_error(trial: Any) -> None:
+    """Put the reason why a sweep's trial has failed where it crosses gRPC, which drops a trial's message."""
+    if trial.message and is_sweep(trial.hyperparameters):
+        trial.hyperparameters.values.setdefault(ERROR_KEY, _last_line(trial.message))
+
+
+def _last_line(message: str | None) -> str:
+    """Return the last line of a trial's message: of a traceback, the error itself."""
+    return (message or "").strip().rpartition("\n")[2]
+
+
+def without_reserved(hyperparameters: kt.HyperParameters) -> kt.HyperParameters:
+    """Return a copy of hyperparameters without lrtuner's own values."""
+    hyperparameters = hyperparameters.copy()
+    for key in reserved_values(hyperparameters):
+        del hyperparameters.values[key]
+    return hyperparameters
+
+
+def reserved_values(hyperparameters: kt.HyperParameters) -> dict[str, Any]:
+    """Return lrtuner's own values among those of hyperparameters."""
+    return {key: value for key, value in hyperparameters.values.items() if key.startswith(_NAMESPACE)}
+
+
+# --- Trials of lrtuner's own --------------------------------------------------------------------------------
+
+
+def is_own_trial(trial_id: str | None) -> bool:
+    """Return whether a trial of that id is lrtuner's own: a sweep, or a message."""
+    return trial_id is not None and trial_id.startswith(SWEEP_PREFIX)
+
+
+def waiting_trial() -> Any:
+    """Return the trial for a tuner that has to ask again, since a sweep is under way elsewhere."""
+    return _own_trial(_WAITING_ID, "IDLE")
+
+
+def news_trial(trial_id: str, error: str | None) -> Any:
+    """Return the trial that tells a worker whether the search goes on.
+
+    Args:
+        trial_id: The id that was asked for.
+        error: The error that has ended the search, or None.
+    """
+    trial = _own_trial(trial_id, "RUNNING" if error is None else "STOPPED")
+    if error is not None:
+        trial.hyperparameters.values[FATAL_KEY] = error
+    return trial
+
+
+def fatal_trial(error: str) -> Any:
+    """Return the trial whose end tells the chief that an error on a worker ends the search."""
+    trial = _own_trial(news_id(), "FAILED")
+    trial.hyperparameters.values[FATAL_KEY] = error
+    return trial
+
+
+def fatal_error(trial: Any) -> str | None:
+    """Return the error that ends the search, if a trial brings one."""
+    error = trial.hyperparameters.values.get(FATAL_KEY)
+    return None if error is None else str(error)
+
+
+def news_id(tuner_id: str = "") -> str:
+    """Return the id of the trial by which a worker asks whether the search goes on."""
+    return _NEWS_PREFIX + tuner_id
+
+
+def asks_for_news(trial_id: str) -> str | None:
+    """Return the name of the worker who asks for news under this id; None if it is no such id."""
+    return trial_id.removeprefix(_NEWS_PREFIX) if trial_id.startswith(_NEWS_PREFIX) else None
+
+
+def _own_trial(trial_id: str, status: str) -> Any:
+    return kt.engine.trial.Trial(kt.HyperParameters(), trial_id=trial_id, status=status)
+
+
+# --- Who runs sweeps ----------------------------------------------------------------------------------------
+
+# A tuner that goes on with an old project never collects its search space, so nothing announces to the oracle
+# that sweeps will be run. But a tuner of KerasTuner's own runs them only by way of such a hypermodel, which
+# was made before it, in the same process.
+_hypermodels: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def register_runner(hypermodel: Any) -> None:
+    """Note that a hypermodel of this process runs sweeps."""
+    _hypermodels.add(hypermodel)
+
+
+def a_runner_exists() -> bool:
+    """Return whether any hypermodel of this process runs sweeps."""
+    return len(_hypermodels) > 0
+
+
+def announce_runner(hyperparameters: kt.HyperParameters) -> None:
+    """Say, among the hyperparameters that a tuner collects, that its sweeps will be run."""
+    hyperparameters.values[RUNNER_KEY] = True
+
+
+def announces_runner(hyperparameters: kt.HyperParameters) -> bool:
+    """Return whether the tuner that has collected these hyperparameters runs sweeps."""
+    return RUNNER_KEY in hyperparameters.values

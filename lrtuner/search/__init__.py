@@ -1,0 +1,22 @@
+"""What an `LRRangeOracle` does, one job to a room.
+
+The way of a sweep is in `sweeping`, which calls the others:
+
+| room | job |
+|---|---|
+| `sweeping` | the way of a sweep, from the order to the narrowed space |
+| `proposals` | moves what the wrapped oracle proposes into the range of each trial's setting |
+| `schedule` | which sweeps are due, for whom, and for how long |
+| `results` | from a worker's answer to a sweep with its range |
+| `ranges` | from finished sweeps to the part of the space for each trial, and to the space of all |
+| `names` | which hyperparameters are the learning rates, and how each is declared |
+| `options` | the options of the sweeps, checked |
+| `record` | what a search remembers of its sweeps |
+| `project` | the project directory: what is written there, and what is mended there after a crash |
+| `files` | files that a crash leaves whole |
+| `presence` | who takes part in a distributed search, and how an error ends it for all of them |
+| `worker` | what a worker of a distributed search sees of the oracle |
+| `messages` | every sentence that a search prints or warns of |
+
+None of them knows the oracle.
+"""

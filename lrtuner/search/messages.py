@@ -1,0 +1,199 @@
+"""Every sentence that a search prints or warns of.
+
+Errors say what they have to where they are raised.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrtuner.lr_range import LRRange
+from lrtuner.search.record import Sweep
+from lrtuner.space import Narrowing
+from lrtuner.warn import warn
+
+_FRESH_SWEEP = "For a new sweep choose a new project_name, or overwrite=True."
+
+
+# --- The end of a sweep -------------------------------------------------------------------------------------
+
+
+def sweep_ended(
+    sweep: Sweep,
+    narrowed: Narrowing | None,
+    *,
+    label: str,
+    held: Mapping[str, Any],
+    picture: str,
+    verbose: int,
+) -> None:
+    """Print what a sweep has changed, or warn that it changes nothing.
+
+    Args:
+        sweep: The sweep.
+        narrowed: What narrowing did to the hyperparameter; None if the sweep found no range.
+        label: What sets the sweep apart from others; empty if there are none.
+        held: The values of the other learning rates during the sweep, by name.
+        picture: Path of the sweeps' picture.
+        verbose: 0 prints nothing; warnings are given all the same.
+    """
+    of_which = f" for {label}" if label else ""
+    if narrowed is None:
+        warn(
+            f"The learning-rate sweep{of_which} found no range, so the search goes on in the declared space: "
+            f"{sweep.reason}"
+        )
+        return
+    if narrowed.note:
+        warn(narrowed.note)
+    if verbose:
+        batches = 0 if sweep.curve is None else len(sweep.curve)
+        others = "".join(f" {name} was held at its default, {rate:.3g}." for name, rate in held.items())
+        print(
+            f"Learning-rate sweep of {batches} batches{of_which}: {narrowed.name} declared as "
+            f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}.{others} Picture: "
+            f"{picture}"
+        )
+
+
+def sweep_is_run_again(error: str | None, *, verbose: int) -> None:
+    """Print that a sweep has failed and is tried once more."""
+    if verbose:
+        print(f"The learning-rate sweep failed and is run again: {error}")
+
+
+def lease_has_ended(worker: str, lease: float, *, verbose: int) -> None:
+    """Print that a worker had its time for a sweep.
+
+    Args:
+        worker: The worker's name.
+        lease: How long it had, in seconds.
+        verbose: 0 for silence.
+    """
+    if verbose:
+        print(f"{worker!r} did not end the learning-rate sweep in {lease:g} s.")
+
+
+def no_sweep(reason: str) -> None:
+    """Warn that the search goes on without a sweep."""
+    warn(f"No learning-rate sweep: {reason.rstrip('.')}.")
+
+
+def settings_not_declared(unknown: Sequence[str], declared: Sequence[str]) -> None:
+    """Warn that `sweep_per` names hyperparameters that there are not.
+
+    Args:
+        unknown: Those.
+        declared: All that there are.
+    """
+    warn(
+        f"sweep_per names {unknown}, which the hypermodel has not declared: no sweeps are run for them. It "
+        f"has declared {declared}."
+    )
+
+
+# --- Going on with an earlier run ---------------------------------------------------------------------------
+
+
+def sweeps_hold(sweeps: Sequence[Sweep], *, verbose: int) -> None:
+    """Print what the sweeps of an earlier run have found."""
+    outcomes = [sweep.outcome for sweep in sweeps if sweep.outcome]
+    if verbose and outcomes:
+        hold = "sweep of an earlier run holds" if len(outcomes) == 1 else "sweeps of an earlier run hold"
+        print(f"The learning-rate {hold}. {' '.join(outcomes)}")
+
+
+def options_have_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn if the sweeps of an earlier run were made with other options."""
+    changed = [f"{key}={before.get(key)!r}" for key in now if now[key] != before.get(key)]
+    if changed:
+        warn(
+            f"The sweep of this project was run with {', '.join(changed)}, other than now. It holds, and is "
+            "not repeated. For a new one choose a new project_name, or overwrite=True."
+        )
+
+
+def declared_otherwise(before: str, now: str | None, *, is_renamed: bool, has_trials: bool) -> None:
+    """Warn that the learning rate is declared otherwise than when its sweep was run.
+
+    Args:
+        before: The declaration then.
+        now: The declaration now; None if there is none that can be narrowed.
+        is_renamed: Whether it has another name now.
+        has_trials: Whether the search has begun.
+    """
+    if is_renamed:
+        held = (
+            "The saved range applies to the old name only; the new one is searched over its full declared "
+            "bounds."
+        )
+    elif has_trials:
+        held = "The old declaration, narrowed, holds for this search."
+    else:
+        held = "The sweep holds: the new declaration is narrowed to its range."
+    warn(
+        f"The learning rate was declared as {before} when the sweep of this project was run, and now as "
+        f"{now or 'nothing that can be narrowed'}. {held} {_FRESH_SWEEP}"
+    )
+
+
+def grid_cannot_go_on() -> None:
+    """Warn that a grid search can't go on."""
+    warn(
+        "KerasTuner's GridSearch keeps no note of where it was, so it can't go on with a grid that was "
+        "begun. Its trials can be looked at; to search choose a new project_name, or overwrite=True."
+    )
+
+
+def trial_is_given_up(path: str) -> None:
+    """Warn that a trial's file is damaged."""
+    warn(
+        f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. Its trial counts as "
+        "failed, the search keeps the others and goes on. To have it back, put the file back from a copy "
+        "before the next run."
+    )
+
+
+def tuner_file_is_replaced(path: str) -> None:
+    """Warn that a tuner's file is damaged, which holds nothing."""
+    warn(
+        f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. It held nothing: the "
+        "search goes on."
+    )
+
+
+# --- Whenever -----------------------------------------------------------------------------------------------
+
+
+def picture_not_drawn(error: Exception) -> None:
+    """Warn that there is no picture of the sweeps."""
+    warn(f"The sweep's picture could not be drawn: {error!r}")
+
+
+def search_has_ended(error: str) -> None:
+    """Print on a chief that an error has ended the search."""
+    print(f"The search ends with an error: {error}", file=sys.stderr, flush=True)
+
+
+def advice(label: str, searched: LRRange, better: LRRange, *, verbose: int) -> None:
+    """Print where the next search should look.
+
+    Args:
+        label: What sets the sweep apart from others; empty if there are none.
+        searched: The learning rates of this search.
+        better: Those to search next.
+        verbose: 0 for silence.
+    """
+    if verbose:
+        edge = "upper" if better.max_lr > searched.max_lr else "lower"
+        print(
+            f"The best trials{f' of {label}' if label else ''} lie at the {edge} edge of the learning rates "
+            f"searched, {_between((searched.min_lr, searched.max_lr))}: search "
+            f"{_between((better.min_lr, better.max_lr))} next."
+        )
+
+
+def _between(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.3g} to {ends[1]:.3g}"

@@ -1,0 +1,288 @@
+"""From finished sweeps to the part of the search space that each trial may use, and to the space of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras_tuner as kt
+from keras_tuner.engine import hyperparameters as hp_types
+
+from lrtuner.lr_range import LRRange
+from lrtuner.rules import batch_size_shift, next_range
+from lrtuner.search.names import Declaration, LearningRates, rates_between
+from lrtuner.search.record import Sweep
+from lrtuner.settings import Setting, SettingSpace, setting_key
+from lrtuner.space import (
+    LearningRateError,
+    Narrowing,
+    allows,
+    entry_bounds,
+    entry_named,
+    explain_narrowing,
+    narrow_entry,
+    replace_entry,
+    spread_into,
+    union_of_parts,
+)
+
+
+class Advice(NamedTuple):
+    """Where to search next.
+
+    Attributes:
+        searched: The learning rates that were searched.
+        better: Those to search next.
+    """
+
+    searched: LRRange
+    better: LRRange
+
+
+class SettingRanges:
+    """The finished sweeps of a search, each the range of a learning rate in one setting.
+
+    A part is a learning-rate hyperparameter, narrowed to one such range. The search space holds the union of
+    all parts.
+
+    Args:
+        wrapped: The user's oracle, whose space is narrowed.
+        names: The learning rates.
+
+    Attributes:
+        sweeps: The finished sweeps.
+        found_settings: The hyperparameters that move the range; None before the first sweep has found them.
+    """
+
+    def __init__(self, wrapped: kt.Oracle, names: LearningRates) -> None:
+        self._wrapped = wrapped
+        self._names = names
+        self.sweeps: list[Sweep] = []
+        self.found_settings: SettingSpace | None = None
+        # The learning rates as narrowed in the space, by name.
+        self._narrowed_to: dict[str, Declaration] = {}
+        # The parts met so far, by learning rate, setting, and the decades by which the batch size moves the
+        # range. A declaration that changes voids them.
+        self._parts: dict[tuple[str, str, float], Any] = {}
+
+    def restore(
+        self, sweeps: Sequence[Sweep], setting_space: SettingSpace | None, narrowed_to: dict[str, Any]
+    ) -> None:
+        """Take over the sweeps of an earlier run, as a `SearchRecord` holds them."""
+        self.sweeps = list(sweeps)
+        self.found_settings = setting_space
+        self._narrowed_to = {name: Declaration.from_config(config) for name, config in narrowed_to.items()}
+
+    def narrowed_to_config(self) -> dict[str, Any]:
+        """Return how the learning rates are narrowed in the space, for a `SearchRecord`."""
+        return {name: declaration.to_config() for name, declaration in self._narrowed_to.items()}
+
+    @property
+    def setting_space(self) -> SettingSpace:
+        """The hyperparameters that move the range; none before the first sweep has found them."""
+        return self.found_settings or SettingSpace()
+
+    @property
+    def widest(self) -> LRRange | None:
+        """The smallest range that holds the ranges of all sweeps, or None if none found any."""
+        ranges = [sweep.lr_range for sweep in self.sweeps if sweep.lr_range is not None]
+        if len(ranges) < 2:
+            return ranges[0] if ranges else None
+        return LRRange(min(found.min_lr for found in ranges), max(found.max_lr for found in ranges))
+
+    # --- A sweep ends ---------------------------------------------------------------------------------------
+
+    def add(self, sweep: Sweep, settings: SettingSpace | None) -> Narrowing | None:
+        """Take a finished sweep in, and say in it what it is for and what comes of it.
+
+        Args:
+            sweep: The sweep, with its curve and its range or the reason why it has none.
+            settings: The hyperparameters that move the range, if the sweep has found them.
+
+        Returns:
+            What narrowing to its range does to the hyperparameter, or None if it has no range that the space
+            can be narrowed to.
+        """
+        if self.found_settings is None:
+            self.found_settings = settings
+        sweep.setting = self.setting_space.setting_of(sweep.hyperparameters.values)
+        done: Narrowing | None = None
+        try:
+            declaration = self._names.declaration(sweep.learning_rate)
+            sweep.learning_rate = declaration.name
+            entry = declaration.entry()
+            sweep.declared = rates_between(entry, sweep.relation)
+            if sweep.lr_range is not None:
+                done = explain_narrowing(entry, self._part_of(sweep), sweep.lr_range, sweep.relation)
+        except LearningRateError as error:
+            sweep.lr_range = None
+            sweep.reason = sweep.reason or str(error)
+        label = self.label(sweep)
+        sweep.name = label or sweep.name
+        if done is not None:
+            sweep.outcome = f"{label}: {done}" if label else str(done)
+        self.sweeps.append(sweep)
+        return done
+
+    def label(self, sweep: Sweep) -> str:
+        """Return in words what sets a sweep apart from the others; empty if there are no others."""
+        return self._names.label(sweep.learning_rate, sweep.setting)
+
+    def other_rates(self, sweep: Sweep) -> dict[str, Any]:
+        """Return the other learning rates, by name, and the values at which a sweep held them."""
+        values = sweep.hyperparameters.values
+        others = set(self._names.known()) - {sweep.learning_rate}
+        return {name: value for name, value in values.items() if name in others}
+
+    # --- A trial is proposed --------------------------------------------------------------------------------
+
+    def sweep_of(self, name: str, values: Mapping[str, Any]) -> Sweep | None:
+        """Return the finished sweep that a trial belongs to.
+
+        Args:
+            name: The learning rate.
+            values: The trial's values.
+        """
+        setting = self.setting_space.setting_of(values)
+        for sweep in self.sweeps:
+            if sweep.learning_rate == name and sweep.setting == setting:
+                return sweep
+        return None
+
+    def part(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Return the part of the space that a trial may use.
+
+        Args:
+            name: The learning rate.
+            values: The trial's values.
+
+        Returns:
+            The narrowed hyperparameter, or None if no range is known for such a trial.
+        """
+        sweep = self.sweep_of(name, values)
+        if sweep is None or sweep.lr_range is None:
+            return None
+        return self._part_of(sweep, values.get(self.setting_space.batch_size or ""))
+
+    def _part_of(self, sweep: Sweep, batch_size: int | None = None) -> Any:
+        """Return the part for a sweep's range, moved to a trial's batch size if it is another one."""
+        shift = batch_size_shift(batch_size, sweep.batch_size) if batch_size and sweep.batch_size else 0.0
+        key = (sweep.learning_rate, setting_key(sweep.setting), shift)
+        if key not in self._parts:
+            assert sweep.lr_range is not None
+            factor = 10.0**shift
+            moved = LRRange(sweep.lr_range.min_lr * factor, sweep.lr_range.max_lr * factor)
+            entry = self._names.declarations[sweep.learning_rate].entry()
+            self._parts[key] = narrow_entry(entry, moved, sweep.relation)
+        return self._parts[key]
+
+    def move_inside(self, name: str, values: dict[str, Any]) -> bool:
+        """Move a trial's learning rate into its part of the space.
+
+        Args:
+            name: The learning rate.
+            values: The trial's values, changed in place.
+
+        Returns:
+            Whether it had to be moved.
+        """
+        part = self.part(name, values)
+        if part is None or allows(part, values[name]):
+            return False
+        entry = entry_named(self._wrapped.hyperparameters, name)
+        if not allows(entry, values[name]):
+            # Narrowed since this was proposed.
+            entry = self._names.declarations[name].entry()
+        values[name] = spread_into(values[name], entry, part)
+        return True
+
+    def allows(self, values: Mapping[str, Any]) -> bool:
+        """Return whether each learning rate of a trial lies in its part of the space."""
+        parts = [(values[name], self.part(name, values)) for name in self._names.known() if name in values]
+        return all(part is None or allows(part, value) for value, part in parts)
+
+    # --- The search space -----------------------------------------------------------------------------------
+
+    def narrow_space(self) -> bool:
+        """Narrow each learning rate to the union of its parts, once all of its settings have theirs.
+
+        In the middle of a search this is safe, since all trials so far have values of the union.
+
+        Returns:
+            Whether anything has changed.
+        """
+        changed = [self._narrow(name) for name in self._names.known() if name in self._names.declarations]
+        return any(changed)
+
+    def _narrow(self, name: str) -> bool:
+        """Narrow a learning rate in the space; return whether that has changed anything."""
+        space = self._wrapped.hyperparameters
+        now = Declaration.of(space, name)
+        if now == self._narrowed_to.get(name):
+            return False
+        if now != self._names.declarations[name]:
+            # Declared anew before the first trial; once begun, a search keeps its space.
+            if self._wrapped.trials or self._wrapped.start_order:
+                return False
+            self._names.declarations[name] = now
+            self._parts.clear()
+        parts = [self.part(name, values) for values in self._all_values(name)]
+        if None in parts:
+            return False
+        # A search may try the defaults first, so the default is that of their part.
+        defaults = {entry.name: entry.default for entry in space.space if space.is_active(entry)}
+        default = (self.part(name, defaults) or parts[0]).default
+        replace_entry(space, name, union_of_parts(now.entry(), parts, default))
+        self._narrowed_to[name] = Declaration.of(space, name)
+        return True
+
+    def _all_values(self, name: str) -> list[Setting]:
+        """Return values for each setting of a learning rate and, if they move its range, each batch size."""
+        space, settings = self._wrapped.hyperparameters, self.setting_space
+        found = settings.settings(space, name)
+        batch_size = settings.batch_size
+        if batch_size is None:
+            return found
+        entry = entry_named(space, batch_size)
+        # Between the ends of an Int lie no rates that these don't span.
+        sizes = entry.values if isinstance(entry, hp_types.Choice) else entry_bounds(entry)
+        return [
+            values
+            for setting in found
+            for values in (
+                [setting] if batch_size in setting else [{**setting, batch_size: size} for size in sizes]
+            )
+        ]
+
+    # --- After the search -----------------------------------------------------------------------------------
+
+    def scored_rates(self, sweep: Sweep) -> list[tuple[float, float]]:
+        """Return the learning rate and the score of each finished trial that a sweep was for."""
+        name = sweep.learning_rate
+        return [
+            (sweep.relation.rate(values[name]), float(trial.score))
+            for trial in self._wrapped.trials.values()
+            for values in [trial.hyperparameters.values]
+            if trial.score is not None and name in values and self.sweep_of(name, values) is sweep
+        ]
+
+    def advice(self, sweep: Sweep) -> Advice | None:
+        """Return where to search next, if a sweep's best trials lie at an edge of what was searched.
+
+        Args:
+            sweep: One of `sweeps`.
+
+        Returns:
+            What was searched and what to search next, or None if this was right or too few trials have
+            finished to tell.
+        """
+        trials = self.scored_rates(sweep)
+        if not trials or sweep.lr_range is None or sweep.learning_rate not in self._names.declarations:
+            return None
+        low, high = rates_between(self._part_of(sweep), sweep.relation)
+        if not 0 < low < high:
+            return None
+        searched = LRRange(low, high)
+        rates, scores = zip(*trials, strict=True)
+        better = next_range(rates, scores, searched, maximize=self._wrapped.objective.direction == "max")
+        return None if better is None else Advice(searched, better)

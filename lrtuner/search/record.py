@@ -1,0 +1,186 @@
+"""What a search remembers of its sweeps, and how that is written so that damage is noticed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from lrtuner.curve import LRCurve
+from lrtuner.lr_range import LRRange
+from lrtuner.records import check_keys
+from lrtuner.settings import Setting, SettingSpace
+from lrtuner.space import IDENTITY, Relation
+
+STATE_VERSION = 2
+
+
+@dataclasses.dataclass
+class Sweep:
+    """One learning-rate sweep of a search.
+
+    Attributes:
+        name: What sets this sweep apart from the others.
+        hyperparameters: The `keras_tuner.HyperParameters` that the swept model was built with.
+        curve: The recorded `LRCurve`, or `None` if nothing was recorded.
+        lr_range: The `LRRange` read off the curve, or `None` if there is none.
+        reason: Why there is no range or why it was not used, in words; `None` if all went well.
+        declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
+        outcome: What the search does now, in words.
+        relation: How the hyperparameter's values turn into learning rates; `IDENTITY` if they are the rates.
+        learning_rate: Name of the hyperparameter that was swept.
+        setting: The values that set this sweep apart; empty if one sweep serves the whole search.
+        batch_size: Rows in a batch of the sweep, or `None` if the data brought its own batches.
+    """
+
+    name: str
+    hyperparameters: kt.HyperParameters = dataclasses.field(repr=False)
+    curve: LRCurve | None = None
+    lr_range: LRRange | None = None
+    reason: str | None = None
+    declared: tuple[float, float] | None = None
+    outcome: str | None = None
+    relation: Relation = IDENTITY
+    learning_rate: str = ""
+    setting: Setting = dataclasses.field(default_factory=dict)
+    batch_size: int | None = None
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the sweep as a dict for JSON."""
+        return {
+            "name": self.name,
+            "hyperparameters": self.hyperparameters.get_config(),
+            "curve": None if self.curve is None else self.curve.to_config(),
+            "lr_range": None if self.lr_range is None else self.lr_range.to_config(),
+            "reason": self.reason,
+            "declared": None if self.declared is None else list(self.declared),
+            "outcome": self.outcome,
+            "relation": self.relation.to_config(),
+            "learning_rate": self.learning_rate,
+            "setting": self.setting,
+            "batch_size": self.batch_size,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Sweep:
+        """Build the sweep that `to_config` described.
+
+        Raises:
+            ValueError: `config` is not what `to_config` returns.
+        """
+        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
+        declared = config["declared"]
+        return cls(
+            name=config["name"],
+            # KerasTuner changes the config of conditional hyperparameters while it reads it.
+            hyperparameters=kt.HyperParameters.from_config(copy.deepcopy(config["hyperparameters"])),
+            curve=None if config["curve"] is None else LRCurve.from_config(config["curve"]),
+            lr_range=None if config["lr_range"] is None else LRRange.from_config(config["lr_range"]),
+            reason=config["reason"],
+            declared=None if declared is None else (float(declared[0]), float(declared[1])),
+            outcome=config["outcome"],
+            relation=Relation.from_config(config["relation"]),
+            learning_rate=config["learning_rate"],
+            setting=dict(config["setting"]),
+            batch_size=config["batch_size"],
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
+class SearchRecord:
+    """What a search must find again when it goes on in a new process.
+
+    Attributes:
+        search_may_begin: Whether the search needs no sweep before its next trial.
+        options: The options of the sweeps, see `SweepOptions.to_config`.
+        declarations: How each learning rate is declared, by name, see `Declaration.to_config`.
+        narrowed_to: The same of the narrowed learning rates.
+        setting_space: The hyperparameters that move the range; None before the first sweep has found them.
+        sweeps: The finished sweeps.
+    """
+
+    search_may_begin: bool
+    options: dict[str, Any]
+    declarations: dict[str, Any]
+    narrowed_to: dict[str, Any]
+    setting_space: SettingSpace | None
+    sweeps: list[Sweep]
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the record as a dict for JSON."""
+        return {
+            "decided": self.search_may_begin,
+            "settings": self.options,
+            "declarations": self.declarations,
+            "narrowed_to": self.narrowed_to,
+            "setting_space": None if self.setting_space is None else self.setting_space.to_config(),
+            "sweeps": [sweep.to_config() for sweep in self.sweeps],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SearchRecord:
+        """Build the record that `to_config` described.
+
+        Raises:
+            ValueError: `config` is not what `to_config` returns.
+        """
+        keys = {"decided", "settings", "declarations", "narrowed_to", "setting_space", "sweeps"}
+        check_keys(config, keys, cls.__name__)
+        setting_space = config["setting_space"]
+        return cls(
+            search_may_begin=config["decided"],
+            options=config["settings"],
+            declarations=config["declarations"],
+            narrowed_to=config["narrowed_to"],
+            setting_space=None if setting_space is None else SettingSpace.from_config(setting_space),
+            sweeps=[Sweep.from_config(sweep) for sweep in config["sweeps"]],
+        )
+
+    @classmethod
+    def read(cls, path: str) -> SearchRecord:
+        """Read a file that holds what `encode` returned.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: The file is of a newer version, or is not as it was written.
+        """
+        try:
+            content = json.loads(Path(path).read_bytes())
+            version, checksum = content["version"], content["checksum"]
+            if isinstance(version, int) and version > STATE_VERSION and isinstance(checksum, str):
+                raise _NewerVersionError
+            if version != STATE_VERSION or checksum != _checksum(content["state"]):
+                raise ValueError("its checksum does not fit")
+            return cls.from_config(content["state"])
+        except _NewerVersionError:
+            raise ValueError(
+                f"The state file {path!r} was written by a newer version of lrtuner: install that one, or "
+                "begin afresh with overwrite=True or a new project_name."
+            ) from None
+        except (ValueError, TypeError, KeyError, LookupError, RecursionError) as error:
+            raise ValueError(
+                f"The state file {path!r} is damaged ({error}). Put it back from a copy, or begin afresh "
+                "with overwrite=True or a new project_name."
+            ) from error
+
+
+def encode(config: dict[str, Any]) -> str:
+    """Return the contents of a state file: a record's config as JSON, with a version and a checksum."""
+    return json.dumps(
+        {"version": STATE_VERSION, "checksum": _checksum(config), "state": config}, allow_nan=False, indent=1
+    )
+
+
+def _checksum(config: Any) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+class _NewerVersionError(Exception):
+    pass

@@ -1,0 +1,45 @@
+"""The learning-rate hyperparameter of a `keras_tuner.HyperParameters`, and how it is narrowed to a range.
+
+The rooms, from the ground up: `entries` finds and replaces hyperparameters, `learning_rate` tells which one
+is the learning rate, `relation` turns values into rates, `grid` is the arithmetic of a step, `narrowing`
+narrows, and `parts` holds together what was narrowed to several ranges.
+"""
+
+from __future__ import annotations
+
+from lrtuner.space.entries import (
+    LearningRateError,
+    LearningRateNotFoundError,
+    NothingToNarrowError,
+    entry_bounds,
+    entry_named,
+    remove_entry,
+    replace_entry,
+    spread_values,
+)
+from lrtuner.space.learning_rate import find_learning_rate, find_learning_rates, is_named_like_learning_rate
+from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry
+from lrtuner.space.parts import allows, spread_into, union_of_parts
+from lrtuner.space.relation import IDENTITY, Relation
+
+__all__ = [
+    "IDENTITY",
+    "LearningRateError",
+    "LearningRateNotFoundError",
+    "Narrowing",
+    "NothingToNarrowError",
+    "Relation",
+    "allows",
+    "entry_bounds",
+    "entry_named",
+    "explain_narrowing",
+    "find_learning_rate",
+    "find_learning_rates",
+    "is_named_like_learning_rate",
+    "narrow_entry",
+    "remove_entry",
+    "replace_entry",
+    "spread_into",
+    "spread_values",
+    "union_of_parts",
+]

@@ -1,0 +1,143 @@
+"""Finding the hyperparameters that hold a learning rate, by their names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine import hyperparameters as hp_types
+
+from lrtuner.space.entries import (
+    LearningRateError,
+    LearningRateNotFoundError,
+    NothingToNarrowError,
+    entry_named,
+    entry_names,
+    has_numbers,
+    list_names,
+)
+
+_WORD = r"(?:lr|learning[\W_]?rate)"
+# The word as the last whole one: "adam_lr" and "encoder/learning_rate", but not "colr".
+_ENDS_WITH_WORD = re.compile(rf"(?:^|[\W_]){_WORD}$", re.IGNORECASE)
+# The word as the first whole one of the name's last part, after all name scopes: "lr_adam" and
+# "encoder/learning_rate_head", but not "lrelu".
+_BEGINS_WITH_WORD = re.compile(rf"(?:^|/){_WORD}[\W_]+(?P<rest>[^/]+)$", re.IGNORECASE)
+# What a name such as "lr_decay" says that it is instead of a rate: part of a schedule, or a factor. The words
+# are those of the arguments of Keras' schedules, of `ReduceLROnPlateau` and of the schedulers in PyTorch.
+_NO_RATE = re.compile(
+    r"(?:^|[\W_])(?:anneal|annealing|cooldown|cycle|cycles|decay|delay|delta|drop|epoch|"
+    r"epochs|factor|fn|frequency|function|gamma|interval|kind|method|mode|momentum|"
+    r"mult|multiplier|patience|percent|period|plateau|power|ratio|reduce|"
+    r"reduction|restart|restarts|scale|scaling|schedule|scheduler|shape|staircase|step|"
+    r"steps|strategy|threshold|type|update|warm|warmup)(?:$|[\W_])",
+    re.IGNORECASE,
+)
+_DECLARE = 'Declare it where the model is built: hp.Float("learning_rate", 1e-6, 10.0, sampling="log"), say.'
+
+
+def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str | None = None) -> str:
+    """Return the name of the hyperparameter that holds the learning rate.
+
+    It is found by the word `learning_rate` or `lr` in its name, in upper or lower case and in any name scope:
+
+    - Names that are the word or end with it come first: `lr`, `adam_lr`, `encoder/learning_rate`, but not
+      `colr`.
+    - Where there are none, names that begin with the word count: `lr_adam`, `learning_rate_head`, but neither
+      `lrelu` nor what belongs to a schedule, such as `lr_decay`, `lr_patience` and `lr_warmup_steps`.
+    - A `Fixed` one and one without numbers, such as a `Boolean`, is passed over where there is another.
+
+    Args:
+        hyperparameters: The space to look in.
+        name: The name, scopes included, where the user gave it; then it is only checked.
+
+    Raises:
+        LearningRateNotFoundError: There is no such hyperparameter.
+        NothingToNarrowError: It is fixed, or has no numbers to choose from.
+        LearningRateError: There are several, the name is registered more than once, or it can't be narrowed.
+    """
+    names = entry_names(hyperparameters)
+    if name is None:
+        name = _only_learning_rate(hyperparameters)
+    elif name not in names:
+        raise LearningRateNotFoundError(
+            f"There is no hyperparameter named {name!r}. {list_names(names)} "
+            'Name one of them, name scopes included: learning_rate="..."'
+        )
+    entry = entry_named(hyperparameters, name)
+    if isinstance(entry, hp_types.Fixed):
+        raise NothingToNarrowError(
+            f"{name!r} is fixed at {entry.value!r}, so there is nothing to narrow. To search the learning "
+            f'rate, declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say'
+        )
+    check_has_numbers(entry)
+    return name
+
+
+def find_learning_rates(hyperparameters: keras_tuner.HyperParameters) -> list[str]:
+    """Return the names of all hyperparameters that may hold a learning rate, in the space's order.
+
+    They are those among which `find_learning_rate` expects a single one. Several are no fault where each is
+    declared in a branch of its own, such as the `adam_lr` and `sgd_lr` of an if and its else.
+    """
+    entries = {entry.name: entry for entry in hyperparameters.space}
+    ending = [name for name in entries if _ENDS_WITH_WORD.search(name)]
+    beginning = [name for name in entries if _is_beginning(name)]
+    searched = [name for name in ending if _is_searched(entries[name])]
+    if searched:
+        return searched
+    searched = [name for name in beginning if _is_searched(entries[name])]
+    if len(searched) == 1 or not ending:
+        return searched or [name for name in beginning if isinstance(entries[name], hp_types.Fixed)]
+    # Names that begin with the word are a guess, so several of them don't outweigh one that is no rate to
+    # search: a space without any is searched as it is declared.
+    return [name for name in ending if not isinstance(entries[name], hp_types.Fixed)] or ending
+
+
+def is_named_like_learning_rate(entry: Any) -> bool:
+    """Return whether a hyperparameter is named like a learning rate and has numbers to choose from."""
+    return _is_searched(entry) and bool(_ENDS_WITH_WORD.search(entry.name) or _is_beginning(entry.name))
+
+
+def check_has_numbers(entry: Any) -> None:
+    """Raise unless the hyperparameter draws numbers.
+
+    Raises:
+        NothingToNarrowError: It does not.
+    """
+    if not has_numbers(entry):
+        raise NothingToNarrowError(CANT_NARROW.format(name=entry.name, entry=entry, lack="no numbers"))
+
+
+CANT_NARROW = (
+    "The hyperparameter {name!r} can't be narrowed to a range of learning rates: {entry!r} has {lack} to "
+    'choose from. Declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say.'
+)
+
+
+def _only_learning_rate(hyperparameters: keras_tuner.HyperParameters) -> str:
+    candidates = find_learning_rates(hyperparameters)
+    if not candidates:
+        names = entry_names(hyperparameters)
+        raise LearningRateNotFoundError(
+            f"No hyperparameter is named like a learning rate. {list_names(names)} "
+            + ('If one of them is the learning rate, name it: learning_rate="..."' if names else _DECLARE)
+        )
+    if len(candidates) > 1:
+        raise LearningRateError(
+            f"Several hyperparameters are named like a learning rate: {', '.join(map(repr, candidates))}. "
+            f"Name the one to narrow, for example learning_rate={candidates[0]!r}, or all of them in a list, "
+            f"learning_rate={candidates!r}, for a range each."
+        )
+    return candidates[0]
+
+
+def _is_searched(entry: Any) -> bool:
+    return not isinstance(entry, hp_types.Fixed) and has_numbers(entry)
+
+
+def _is_beginning(name: str) -> bool:
+    """Return whether a name begins with the word and goes on as a rate's may."""
+    match = _BEGINS_WITH_WORD.search(name)
+    return match is not None and not _NO_RATE.search(match["rest"])
