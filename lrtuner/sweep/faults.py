@@ -94,7 +94,7 @@ def fault_in_words(loss: float, batch: int, holes: dict[str, int], arguments: di
             "label that is none of the classes do. No learning rate mends that"
         )
     where = holes_in_arrays(arguments) or " and ".join(
-        f"{name} of that batch holds NaN or infinite values in {holes[name]} rows" for name in named
+        f"{name} holds NaN or infinite values in {holes[name]} of that batch's rows" for name in named
     )
     return (
         f"The loss was {loss} at batch {batch}, and {where}: remove or fill them, since they make NaN of any "

@@ -96,7 +96,7 @@ def mixed_in_sequence(batches: Iterator[Any], most: int, random: np.random.Gener
         for batch in itertools.islice(batches, most):
             read.append(batch)
             size += _bytes_of(batch)
-            if size > HELD_BYTES:
+            if size >= HELD_BYTES:
                 break
         held = read or held
         if not held:

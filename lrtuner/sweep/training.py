@@ -22,7 +22,7 @@ from lrtuner.sweep.data import (
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
 from lrtuner.sweep.faults import Inspection, ended_suddenly, fault_in_words, holes_in_arrays
 from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
-from lrtuner.sweep.optimizers import own_optimizer
+from lrtuner.sweep.optimizers import optimizers_of, own_optimizer
 from lrtuner.sweep.randomness import keep_random_state, preserved_random_state
 from lrtuner.sweep.recorders import CompiledRecorder, Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder, SweepReport
@@ -327,7 +327,7 @@ def check_trainable(model: Any, x: Any) -> None:
             f"Expected a Keras model, got {model!r} of type {type(model).__name__}: pass a keras.Model "
             "that is compiled."
         )
-    if not model.compiled or model.optimizer is None:
+    if not model.compiled or not optimizers_of(model):
         raise UnusableModelError(
             f"The model {model.name!r} is not compiled, so it has no learning rate to sweep: "
             "call model.compile(optimizer=..., loss=...) before it is returned or swept."
