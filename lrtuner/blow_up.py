@@ -58,6 +58,11 @@ class BlowUpDetector:
         return self._is_single
 
     @property
+    def calm_limit(self) -> float:
+        """Loss above which a batch stands out of the noise where no learning rate plays a part."""
+        return self._start + self.NOISES * self._noise
+
+    @property
     def limit(self) -> float:
         """Loss above which the median of the last 5 counts as blown up; NaN before the fifth batch."""
         return self._limit

@@ -31,6 +31,7 @@ class SweepData:
         batches_per_epoch: Batches in an epoch of the training where the sweep's data have no end, or None
             where nobody knows. Otherwise Keras knows.
         is_endless: Whether they have no end.
+        is_shuffled: Whether they come in random order, or None where nobody knows.
         has_ended: Whether a generator has no batch left.
         held: Of a generator, the batches that it has given and that are still in use, by index.
     """
@@ -38,6 +39,7 @@ class SweepData:
     arguments: dict[str, Any]
     batches_per_epoch: int | None = None
     is_endless: bool = False
+    is_shuffled: bool | None = None
     has_ended: bool = False
     held: dict[int, Any] = dataclasses.field(default_factory=dict)
 
@@ -86,7 +88,7 @@ def in_random_order(arguments: dict[str, Any], steps_for: Callable[[int | None],
     if inspect.isgenerator(x):
         return _generator_in_random_order(arguments, steps_for(arguments.get("steps_per_epoch")), random)
     if is_array_like(x):
-        return SweepData({**arguments, "shuffle": True})
+        return SweepData({**arguments, "shuffle": True}, is_shuffled=True)
     try:
         known, shuffled = arguments.get("steps_per_epoch"), x
         if isinstance(x, keras.utils.PyDataset):
@@ -160,7 +162,7 @@ def some_inputs(x: Any) -> Any:
 
 def _endless(arguments: dict[str, Any], x: Any, batches_per_epoch: int | None) -> SweepData:
     arguments = {**arguments, "x": x, "shuffle": False, "steps_per_epoch": None}
-    return SweepData(arguments, batches_per_epoch, is_endless=True)
+    return SweepData(arguments, batches_per_epoch, is_endless=True, is_shuffled=True)
 
 
 def _generator_in_random_order(

@@ -27,23 +27,42 @@ def ended_suddenly(losses: FloatArray) -> bool:
     return not (len(losses) > 1 and losses[-2] > detector.limit)
 
 
+def limit_of_an_ordinary_batch(losses: FloatArray) -> float | None:
+    """Return the highest loss of an ordinary batch at the first weights, if a single loss has ended a sweep.
+
+    A batch that exceeds it at the weights that the sweep began with has outlying rows. Those are to blame
+    then, and not the learning rate.
+
+    Args:
+        losses: The loss of each batch, shape `(batches,)`.
+    """
+    detector = BlowUpDetector()
+    for loss in losses:
+        detector.update(loss)
+    return detector.calm_limit if detector.is_single else None
+
+
 class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Runs batches at the weights that a model has, until the loss of one is not finite.
+    """Runs batches at the weights that a model has, until the loss of one is too high or not finite.
 
     The rate is 0, so the weights stay what they are.
 
     Args:
         most: Batches to run.
         optimizer: The optimizer whose rate was swept.
+        limit: The highest loss that is not too high.
 
     Attributes:
+        has_found: Whether there was such a batch.
         holes: Of the batch whose loss is not finite, the rows that hold a value which is not finite, by "x",
             "y" and "sample_weight"; None where there was no such batch.
     """
 
-    def __init__(self, most: int, optimizer: Any) -> None:
+    def __init__(self, most: int, optimizer: Any, limit: float = math.inf) -> None:
         super().__init__()
+        self.has_found = False
         self.holes: dict[str, int] | None = None
+        self._limit = limit
         self._most = most
         self._optimizer = optimizer
         self._batches = 0
@@ -65,9 +84,11 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         del batch
         logs = logs or {}
         self._batches += 1
-        if not math.isfinite(float(logs["loss"])):
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
             self.holes = {name: round(float(logs[name])) for name in InspectingRecorder.NAMES}
-        if self.holes is not None or self._batches == self._most:
+        self.has_found = not loss <= self._limit or not math.isfinite(loss)
+        if self.has_found or self._batches == self._most:
             self.model.stop_training = True
 
     def close(self) -> None:

@@ -123,6 +123,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         # A sweep inside of training code brings an order of its own, and may choose how it records.
         self._order = SweepOrder()
         self._recorder: type[Recorder] | None = None
+        # Whether single high losses are known to be the data's.
+        self.has_outliers = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Take over the learning rate, and keep what the sweep will change."""
@@ -137,7 +139,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
         self._start = Snapshot(self.model) if self._keeps_start() else None
         recorder = self._recorder or recorder_for(self.model)
-        self._run = _Run(self.model, ramp, self._order, recorder, self.verbose)
+        blow_up = BlowUpDetector(has_outliers=self.has_outliers)
+        self._run = _Run(self.model, ramp, self._order, recorder, blow_up, self.verbose)
 
     def _keeps_start(self) -> bool:
         return self.restore
@@ -157,6 +160,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             momentum=momentum_of(optimizer),
             batch_size=rows,
             batches_per_epoch=self._batches_per_epoch(),
+            has_outliers=self.has_outliers,
         )
 
     def _number_of_steps(self) -> int:
@@ -234,13 +238,19 @@ class _Run:
     """One sweep of a model during its fit."""
 
     def __init__(
-        self, model: Any, ramp: FloatArray, order: SweepOrder, recorder: type[Recorder], verbose: int | str
+        self,
+        model: Any,
+        ramp: FloatArray,
+        order: SweepOrder,
+        recorder: type[Recorder],
+        blow_up: BlowUpDetector,
+        verbose: int | str,
     ) -> None:
         self._model = model
         self._ramp = ramp
         self._order = order
         self._losses: list[float] = []
-        self._blow_up = BlowUpDetector()
+        self._blow_up = blow_up
         self._batches_before_epoch = -1
         self._finished = False
         self._recorder = recorder(model, ramp, order.optimizer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,13 @@ from lrtuner.sweep.data import (
     some_inputs,
 )
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
-from lrtuner.sweep.faults import Inspection, ended_suddenly, fault_in_words, holes_in_arrays
+from lrtuner.sweep.faults import (
+    Inspection,
+    ended_suddenly,
+    fault_in_words,
+    holes_in_arrays,
+    limit_of_an_ordinary_batch,
+)
 from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
 from lrtuner.sweep.optimizers import optimizers_of, own_optimizer
 from lrtuner.sweep.randomness import keep_random_state, preserved_random_state
@@ -160,6 +167,7 @@ class _FinderInTraining(LRFinder):
             super()._training(rows),
             batch_size=rows_declared(self._arguments) or rows,
             epochs=self._order.epochs,
+            is_shuffled=self.data.is_shuffled,
         )
 
     def _data_has_ended(self) -> bool:
@@ -202,6 +210,23 @@ class _SweptFit:
         raise _SweepFinished
 
     def _sweep(self, finder: _FinderInTraining) -> None:
+        """Sweep, and once more where a single high loss has ended the sweep that is the data's."""
+        self._fit_shuffled(finder)
+        start, curve = finder.start, finder.curve
+        limit = None if curve is None else limit_of_an_ordinary_batch(curve.losses)
+        # A generator can't be read again.
+        if limit is None or start is None or curve is None or inspect.isgenerator(self._arguments["x"]):
+            return
+        if not self._inspect(finder, start, curve, limit).has_found:
+            return
+        finder.has_outliers = True
+        start.restore()
+        if finder.data.is_endless:
+            finder.data = in_random_order(self._arguments, finder.steps_for)
+        self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
+        self._fit_shuffled(finder)
+
+    def _fit_shuffled(self, finder: _FinderInTraining) -> None:
         try:
             self._fit(finder.data.arguments, finder)
         except Exception:
@@ -257,16 +282,23 @@ class _SweptFit:
         return SweepReport(curve=finder.curve, fault=fault)
 
     def _fault(self, finder: _FinderInTraining, curve: LRCurve) -> str | None:
-        """Run the batch at which the loss turned NaN at the first weights; return its fault, if any."""
-        loss, index = float(curve.losses[-1]), len(curve) - 1
+        """Return what is wrong with the batch at which the loss turned NaN, if anything."""
+        loss, batch = float(curve.losses[-1]), len(curve)
         if finder.start is None:
             where = holes_in_arrays(self._arguments)
-            return None if where is None else fault_in_words(loss, index + 1, {"x": 1}, self._arguments)
-        only = finder.data.only(index)
+            return None if where is None else fault_in_words(loss, batch, {"x": 1}, self._arguments)
+        holes = self._inspect(finder, finder.start, curve).holes
+        return None if holes is None else fault_in_words(loss, batch, holes, self._arguments)
+
+    def _inspect(
+        self, finder: _FinderInTraining, start: Snapshot, curve: LRCurve, limit: float = math.inf
+    ) -> Inspection:
+        """Run the last batch of a curve again, at the weights that the sweep began with."""
+        only = finder.data.only(len(curve) - 1)
         # Data that don't come in the same order again show their faults in as many batches, more or less.
         most = 1 if only is not None else max(2 * len(curve), MIN_DEFAULT_STEPS)
-        inspection = Inspection(most, finder.optimizer)
-        finder.start.restore()
+        inspection = Inspection(most, finder.optimizer, limit)
+        start.restore()
         self._model.steps_per_execution = 1
         try:
             with preserved_random_state():
@@ -275,9 +307,8 @@ class _SweptFit:
         finally:
             inspection.close()
             if finder.restore:
-                finder.start.restore()
-        holes = inspection.holes
-        return None if holes is None else fault_in_words(loss, index + 1, holes, self._arguments)
+                start.restore()
+        return inspection
 
     def close(self) -> None:
         """Give the model back, also after an exception."""
