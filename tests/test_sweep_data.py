@@ -373,5 +373,6 @@ def test_rows_that_are_sorted_by_class(source):
 
     reference = swept(POINTS, CLASSES, shuffle=True, keep=True)
     assert_agree(swept(*SORTED[source](), shuffle=False, keep=False), reference)
-    with pytest.raises(AssertionError):
+    # In order it gives another range, or is seen through.
+    with pytest.raises((AssertionError, lrtuner.NoRangeError)):
         assert_agree(swept(*SORTED[source](), shuffle=False, keep=True), reference)

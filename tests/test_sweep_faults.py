@@ -55,6 +55,7 @@ def with_hole(array):
 
 
 def linear(loss="mse"):
+    keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="ones")])
     model.compile("sgd", loss)
     return model
@@ -126,22 +127,25 @@ def test_a_loss_that_is_nan_by_itself(source):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_divergence_is_no_fault(source):
-    def exploding(y, y_pred):
-        return keras.ops.exp(keras.ops.square(0.1 * (y - y_pred)))
+    def with_edge(y, y_pred):
+        return keras.ops.square(y - y_pred) + keras.ops.log(200.0 - keras.ops.square(y_pred))
 
-    report = sweep(linear(exploding), *SOURCES[source](X, Y), max_lr=1e12)
-    assert not np.isfinite(report.curve.losses[-1])
+    report = sweep(linear(with_edge), *SOURCES[source](X, Y), max_lr=1e12)
+    assert np.isnan(report.curve.losses[-1])
+    assert report.curve.losses[:-1].max() < 1e3
     assert report.fault is None
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_holes_that_the_loss_masks_are_no_fault(source):
     def masked(y, y_pred):
-        error = keras.ops.exp(keras.ops.square(0.1 * (keras.ops.nan_to_num(y) - y_pred)))
-        return keras.ops.where(keras.ops.isnan(y), 0.0, error)
+        error = keras.ops.square(keras.ops.nan_to_num(y) - y_pred)
+        edge = keras.ops.log(200.0 - keras.ops.square(y_pred))
+        return keras.ops.where(keras.ops.isnan(y), 0.0, error) + edge
 
     report = sweep(linear(masked), *SOURCES[source](X, with_hole(Y)), max_lr=1e12)
-    assert not np.isfinite(report.curve.losses[-1])
+    assert np.isnan(report.curve.losses[-1])
+    assert report.curve.losses[:-1].max() < 1e3
     assert report.fault is None
 
 
@@ -156,6 +160,37 @@ def test_find_lr_tells_the_fault_and_gives_the_model_back():
         np.testing.assert_array_equal(weight, first)
     assert "fit" not in vars(model)
     model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("random_order", [True, False])
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_outlying_row_is_no_blow_up(source, random_order):
+    y = np.copy(Y)
+    y[HOLE] = 1e4
+    # At rates that change nothing, and no others, the high loss must be the data's.
+    report = sweep(
+        linear(), *SOURCES[source](X, y), max_lr=1e-6, random_order=random_order, shuffle=random_order
+    )
+    assert report.curve.training.has_outliers or report.curve.losses[:5].max() > 1e5
+    # A generator in order ends with its last batch.
+    assert len(report.curve) == 30 or (source == "generator" and not random_order)
+    assert report.curve.losses.max() > 1e5
+    assert report.fault is None
+
+
+def test_a_single_step_that_explodes_is_a_blow_up():
+    x = np.tile(X, (4, 1))
+    y = 100 * np.tile(Y, (4, 1))
+    model = keras.Sequential(
+        [keras.layers.Input((6,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    report = sweep_in_training(
+        model, lambda: model.fit(x, y, batch_size=SIZE, verbose=0), min_lr=1e-7, max_lr=10.0, steps=100
+    )
+    assert report.curve.blow_up is not None
+    assert not report.curve.training.has_outliers
+    assert len(report.curve) < 100
 
 
 class TestOutliers:

@@ -13,6 +13,24 @@ from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.recorders import InspectingRecorder
 
 
+def height_of_outlier(losses: FloatArray) -> float | None:
+    """Return the loss from which on the batch that has ended a sweep is an outlier of the data.
+
+    An outlier stands out at any weights, also at those that the sweep began with.
+
+    Args:
+        losses: The loss of each batch, shape `(batches,)`.
+
+    Returns:
+        The loss at which a batch stands out of the noise at the first weights, or None where the sweep has
+        not ended with a single loss far above all before it.
+    """
+    detector = BlowUpDetector()
+    for loss in losses:
+        detector.update(loss)
+    return detector.calm_limit if detector.is_single else None
+
+
 def ended_suddenly(losses: FloatArray) -> bool:
     """Return whether a sweep has ended with a loss that is not finite, and was not diverging before.
 
@@ -27,21 +45,6 @@ def ended_suddenly(losses: FloatArray) -> bool:
     return not (len(losses) > 1 and losses[-2] > detector.limit)
 
 
-def limit_of_an_ordinary_batch(losses: FloatArray) -> float | None:
-    """Return the highest loss of an ordinary batch at the first weights, if a single loss has ended a sweep.
-
-    A batch that exceeds it at the weights that the sweep began with has outlying rows. Those are to blame
-    then, and not the learning rate.
-
-    Args:
-        losses: The loss of each batch, shape `(batches,)`.
-    """
-    detector = BlowUpDetector()
-    for loss in losses:
-        detector.update(loss)
-    return detector.calm_limit if detector.is_single else None
-
-
 class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """Runs batches at the weights that a model has, until the loss of one is too high or not finite.
 
@@ -53,17 +56,15 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         limit: The highest loss that is not too high.
 
     Attributes:
-        has_found: Whether there was such a batch.
-        holes: Of the batch whose loss is not finite, the rows that hold a value which is not finite, by "x",
-            "y" and "sample_weight"; None where there was no such batch.
+        holes: Of the batch with such a loss, the rows that hold a value which is not finite, by "x", "y" and
+            "sample_weight"; None where there was no such batch.
     """
 
-    def __init__(self, most: int, optimizer: Any, limit: float = math.inf) -> None:
+    def __init__(self, most: int, optimizer: Any, limit: float) -> None:
         super().__init__()
-        self.has_found = False
         self.holes: dict[str, int] | None = None
-        self._limit = limit
         self._most = most
+        self._limit = limit
         self._optimizer = optimizer
         self._batches = 0
         self._recorder: InspectingRecorder | None = None
@@ -84,11 +85,9 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         del batch
         logs = logs or {}
         self._batches += 1
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
+        if not math.isfinite(logs["loss"]) or logs["loss"] > self._limit:
             self.holes = {name: round(float(logs[name])) for name in InspectingRecorder.NAMES}
-        self.has_found = not loss <= self._limit or not math.isfinite(loss)
-        if self.has_found or self._batches == self._most:
+        if self.holes is not None or self._batches == self._most:
             self.model.stop_training = True
 
     def close(self) -> None:
