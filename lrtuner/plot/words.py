@@ -103,8 +103,8 @@ def search_notes(series: Sequence[Series], objective: Objective) -> list[str]:
     best = objective.best(trials[:, 1])
     if best is not None:
         at, score = trials[best]
-        several = f"The best of {len(trials)} trials" if len(trials) > 1 else "The only trial"
-        notes.append(f"{several} has a {objective.name} of {score:.4g} at a learning rate of {rate(at)}.")
+        which = f"The best of {len(trials)} trials" if len(trials) > 1 else "The only trial"
+        notes.append(f"{which}: {objective.name} {score:.4g} at a learning rate of {rate(at)}.")
     for one in series:
         if one.lr_range is None and one.reason:
             notes.append(("There is " if len(series) == 1 else f"{one.name}: ") + _lacking("range", one))
