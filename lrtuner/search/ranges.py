@@ -257,14 +257,31 @@ class SettingRanges:
     # --- After the search -----------------------------------------------------------------------------------
 
     def scored_rates(self, sweep: Sweep) -> list[tuple[float, float]]:
-        """Return the learning rate and the score of each finished trial that a sweep was for."""
-        name = sweep.learning_rate
+        """Return the learning rate and the score of each finished trial of a sweep's setting."""
+        name, setting = sweep.learning_rate, setting_key(sweep.setting)
         return [
             (sweep.relation.rate(values[name]), float(trial.score))
             for trial in self._wrapped.trials.values()
             for values in [trial.hyperparameters.values]
-            if trial.score is not None and name in values and self.sweep_of(name, values) is sweep
+            if trial.score is not None
+            and name in values
+            and setting_key(self.setting_space.setting_of(values)) == setting
         ]
+
+    def settings_not_swept(self) -> list[Sweep]:
+        """Return a sweep without a curve for each setting whose trials were proposed without one."""
+        found: dict[tuple[str, str], Sweep] = {}
+        for trial in self._wrapped.trials.values():
+            values = trial.hyperparameters.values
+            for name in self._names.known():
+                if name not in values or self.sweep_of(name, values) is not None:
+                    continue
+                setting = self.setting_space.setting_of(values)
+                label = self._names.label(name, setting) or "no sweep"
+                found[name, setting_key(setting)] = Sweep(
+                    name=label, hyperparameters=trial.hyperparameters, learning_rate=name, setting=setting
+                )
+        return list(found.values())
 
     def advice(self, sweep: Sweep) -> Advice | None:
         """Return where to search next, if a sweep's best trials lie at an edge of what was searched.

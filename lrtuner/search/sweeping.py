@@ -105,7 +105,7 @@ class Sweeping:
         self.project.remove_leftovers()
         self._is_saved = False
         self._wrapped.save()
-        picture = self.project.save_picture(self.ranges.sweeps)
+        picture = self.save_picture()
         messages.sweep_ended(
             sweep,
             narrowed,
@@ -114,6 +114,11 @@ class Sweeping:
             picture=picture,
             verbose=self._wrapped.verbose,
         )
+
+    def save_picture(self) -> str:
+        """Draw the sweeps so far and the trials that have finished; return the path, or "none"."""
+        sweeps = self.ranges.sweeps
+        return self.project.save_picture(sweeps, [self.ranges.scored_rates(sweep) for sweep in sweeps])
 
     def propose(self, original: Callable[[str], Any], trial_id: str) -> Any:
         """Propose a trial in the range of its setting; the wrapped oracle's `create_trial` calls this."""
@@ -196,7 +201,7 @@ class Sweeping:
         if not record.sweeps:
             return
         if not self.project.has_picture():
-            self.project.save_picture(record.sweeps)
+            self.save_picture()
         messages.sweeps_hold(record.sweeps, verbose=self._wrapped.verbose)
         messages.options_have_changed(record.options, self._options.to_config())
         if self.ranges.narrow_space():
