@@ -347,6 +347,7 @@ class LRRangeOracle(OracleProxy):
                 return protocol.news_trial(protocol.news_id(), self._presence.error)
             if trial.status == "STOPPED":
                 self._presence.dismiss(tuner_id)
+                self._sweeping.finish()
         return trial
 
     def _due_sweep(self, tuner_id: str) -> Any:
