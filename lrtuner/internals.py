@@ -116,6 +116,12 @@ def was_tried(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
     return oracle._compute_values_hash(values) in oracle._tried_so_far
 
 
+def objective_names(oracle: kt.Oracle) -> tuple[str, ...]:
+    """Return the names of the metrics that an oracle looks at."""
+    several = getattr(oracle.objective, "objectives", [oracle.objective])
+    return tuple(str(objective.name) for objective in several)
+
+
 def has_objective(oracle: kt.Oracle) -> bool:
     """Return whether the user gave the search an objective."""
     return bool(oracle.objective.name != _NO_OBJECTIVE)

@@ -82,6 +82,8 @@ class LRRangeOracle(OracleProxy):
         sweeps: List of `Sweep`, finished ones only.
         lr_range: The `LRRange` that the sweep found, or `None`; the smallest one that holds all where several
             sweeps found one.
+        run_sweep: Runs the trial of a sweep and ends it. lrtuner's own tuners set it while they search.
+            Without it, `create_trial` returns sweeps as trials.
 
     Raises:
         TypeError: `oracle` is not an oracle or is wrapped already, keyword arguments come beside one, or an
@@ -96,6 +98,7 @@ class LRRangeOracle(OracleProxy):
         "_lock",
         "_is_chief",
         "_sweeps_with_metrics",
+        "run_sweep",
     }
 
     def __init__(
@@ -131,6 +134,7 @@ class LRRangeOracle(OracleProxy):
         # never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has that one first.
         self._lock = threading.RLock()
         self._is_chief = False
+        self.run_sweep: Callable[[Any], None] | None = None
         # The sweeps whose training code has reported metrics by itself.
         self._sweeps_with_metrics: set[str] = set()
         # The wrapped oracle proposes and saves itself from inside of its own calls. All that comes here.
@@ -289,15 +293,24 @@ class LRRangeOracle(OracleProxy):
     # --- What a tuner calls during the search ---------------------------------------------------------------
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Return the trial of a sweep that is due, else the wrapped oracle's next trial.
+        """Return the wrapped oracle's next trial, once the sweeps that come before it are done.
 
         Args:
             tuner_id: String, who asks.
 
         Returns:
-            A `Trial`. While another tuner is still running a sweep that this search needs, the trial's status
-            is "IDLE" and the tuner asks again.
+            A `Trial`, which is that of a sweep if nothing is there to run it, see `run_sweep`. While another
+            tuner is still running a sweep that this search needs, the trial's status is "IDLE" and the tuner
+            asks again.
         """
+        trial = self._next_trial(tuner_id)
+        while self.run_sweep is not None and protocol.is_sweep(trial.hyperparameters):
+            self.run_sweep(trial)
+            trial = self._next_trial(tuner_id)
+        return trial
+
+    def _next_trial(self, tuner_id: str) -> Any:
+        """Return the trial of a sweep that is due, else the wrapped oracle's next trial."""
         trial = None
         if self._presence.error is None:
             with self._an_error_ends_the_search():

@@ -16,6 +16,7 @@ from searches import (
     build_model,
     compiled,
     declared_rate,
+    is_swept,
     random_search,
     rates,
     search,
@@ -282,8 +283,8 @@ class TestOptions:
             def build(self, hp):
                 return build_model(hp)
 
-            def fit(self, hp, model, *args, **arguments):
-                trained.append("sweep" if "lrtuner/sweep" in hp.values else "trial")
+            def fit(self, _, model, *args, **arguments):
+                trained.append("sweep" if is_swept(model) else "trial")
                 return model.fit(*args, **arguments)
 
         assert_narrowed(search(tuner(tmp_path, Noted(), oracle=random_search(1), executions_per_trial=2)))
@@ -423,7 +424,7 @@ class TestFailures:
     def test_a_sweep_that_raises(self, tmp_path):
         oracle = random_search(max_consecutive_failed_trials=1)
         with warned("declared space: OSError: the disk is gone"):
-            wide = search(tuner(tmp_path, self.failing(1), oracle=oracle))
+            wide = search(tuner(tmp_path, self.failing(2), oracle=oracle))
         assert wide.oracle.sweeps[0].reason == "OSError: the disk is gone"
         assert wide.oracle.sweeps[0].curve is None
         assert wide.oracle.get_space().space[1].min_value == 1e-6
@@ -816,7 +817,7 @@ class TestAdvice:
                 return build_model(hp)
 
             def fit(self, hp, model, *arguments, **keywords):
-                if "lrtuner/sweep" in hp.values:
+                if is_swept(model):
                     model.fit(*arguments, **keywords)
                 return {"val_loss": -toward * float(np.log(hp.get(RATE)))}
 

@@ -64,6 +64,14 @@ def sweep_is_run_again(error: str | None, *, verbose: int) -> None:
         print(f"The learning-rate sweep failed and is run again: {error}")
 
 
+def held_at_defaults(error: str) -> None:
+    """Warn that a sweep was run at the default values, since it failed in the middle of the space."""
+    warn(
+        f"No model could be trained in the middle of the search space ({error}). For the learning-rate "
+        "sweep, the other hyperparameters were held at their defaults."
+    )
+
+
 def lease_has_ended(worker: str, lease: float, *, verbose: int) -> None:
     """Print that a worker had its time for a sweep.
 

@@ -99,6 +99,8 @@ class Sweeping:
             rule=self._options.rule,
             epochs=getattr(self._wrapped, "max_epochs", None),
         )
+        if job.fell_back is not None and answer.report is not None:
+            messages.held_at_defaults(job.fell_back)
         narrowed = self.ranges.add(sweep, answer.settings)
         self.schedule.conclude(job)
         self.ranges.narrow_space()
