@@ -73,7 +73,7 @@ class Recorded(kt.HyperModel):
             )
         return (build_choice if options.get("optimizers") else build_model)(hp)
 
-    def fit(self, hp, model, *args, **kwargs):
+    def fit(self, _, model, *args, **kwargs):
         sweep = is_swept(model)
         log("sweep" if sweep else "trial")
         if strategy:

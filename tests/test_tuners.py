@@ -484,7 +484,7 @@ class TestFailures:
     def test_retries_run_out(self, tmp_path):
         oracle = random_search(max_retries_per_trial=1)
         with warned("the disk is gone"):
-            wide = search(tuner(tmp_path, self.failing(2), oracle=oracle))
+            wide = search(tuner(tmp_path, self.failing(3), oracle=oracle))
         assert len(wide.oracle.sweeps) == 1
         assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
 

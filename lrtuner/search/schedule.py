@@ -216,8 +216,8 @@ class Schedule:
 
         Returns:
             The sweep. None if it is concluded already, if it has been given to another worker meanwhile and
-            this one has nothing to show, or if it failed and will be run again: at the default values, unless
-            it was there already.
+            this one has nothing to show, or if it failed and will be run again: as often as the
+            search retries a trial, and then once at the default values.
         """
         job = self._jobs.of_trial(trial.trial_id)
         if job is None:
@@ -232,7 +232,7 @@ class Schedule:
         if not has_failed or (job.defaults is None and not may_be_retried):
             return job
         messages.sweep_is_run_again(answer.error, verbose=self._wrapped.verbose)
-        if job.defaults is not None:
+        if not may_be_retried and job.defaults is not None:
             job.hyperparameters, job.defaults, job.fell_back = job.defaults, None, answer.error
         return None
 
