@@ -6,15 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import math
-import shutil
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
+from lrtuner.callbacks import check_rate_is_kept, remove_tensorboard_directories
 from lrtuner.generators import SharedGenerators
 from lrtuner.probing import RateProbe
 from lrtuner.protocol import (
@@ -23,7 +22,6 @@ from lrtuner.protocol import (
     SweepTask,
     announce_runner,
     error_text,
-    is_own_trial,
     is_swept,
     register_runner,
     reserved_set_aside,
@@ -35,6 +33,7 @@ from lrtuner.sweep import (
     SweepOrder,
     UnusableModelError,
     preserved_random_state,
+    rates_shared,
     sweep_in_training,
 )
 
@@ -172,10 +171,12 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             return self.hypermodel.fit(hp, model, *args, **kwargs)
         if getattr(vars(model).get("fit"), "is_sweep", False):
             del model.fit
-        _remove_tensorboard_directories(kwargs.get("callbacks"))
+        callbacks = kwargs.get("callbacks")
+        remove_tensorboard_directories(callbacks)
         args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
 
         def train(hyperparameters: kt.HyperParameters) -> Any:
+            check_rate_is_kept(callbacks)
             return self.hypermodel.fit(hyperparameters, model, *args, **kwargs)
 
         with contextlib.suppress(SweepIsOver):
@@ -230,11 +231,15 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         if not isinstance(model, keras.Model) or "fit" in vars(model):
             return model
 
+        def train(args: Any, kwargs: Any, _: kt.HyperParameters) -> Any:
+            check_rate_is_kept(kwargs.get("callbacks"))
+            return model.fit(*args, **kwargs)
+
         @functools.wraps(model.fit)
         def fit(*args: Any, **kwargs: Any) -> Any:
             del model.fit
             args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
-            self._sweep_once(hp, model, task, lambda _: model.fit(*args, **kwargs))
+            self._sweep_once(hp, model, task, functools.partial(train, args, kwargs))
             if leaves or self._task is not None:
                 raise SweepIsOver
             return _as_if_trained(self._loss, model, task)
@@ -286,6 +291,8 @@ class _SweepRun:
         # Found when the training begins.
         self._settings = task.settings
         self._relation = IDENTITY
+        # While it is open, all optimizers that follow the hyperparameter train at the swept rate.
+        self._at_one_rate = contextlib.ExitStack()
 
     def run(self, model: Any, train: Callable[[kt.HyperParameters], Any]) -> SweepAnswer:
         """Sweep in the middle of a training.
@@ -294,14 +301,15 @@ class _SweepRun:
             model: The model that is trained.
             train: Trains it with the hyperparameters that it is given, through `model.fit`.
         """
-        report = sweep_in_training(
-            model,
-            lambda: train(self._hyperparameters),
-            on_start=self._begin,
-            min_lr=self._task.min_lr,
-            max_lr=self._task.max_lr,
-            steps=self._task.steps,
-        )
+        with self._at_one_rate:
+            report = sweep_in_training(
+                model,
+                lambda: train(self._hyperparameters),
+                on_start=self._begin,
+                min_lr=self._task.min_lr,
+                max_lr=self._task.max_lr,
+                steps=self._task.steps,
+            )
         settings = self._settings
         assert settings is not None
         if self._task.scales:
@@ -314,11 +322,8 @@ class _SweepRun:
         """Look at the model when `model.fit` is called: until then, training code may declare and compile."""
         task, hyperparameters = self._task, self._hyperparameters
         name = find_learning_rate(hyperparameters, task.learning_rate)
-        optimizer = None
-        if task.learning_rates:
-            optimizer, self._relation = self._probe.followed_optimizer(name)
-        else:
-            self._relation = self._probe.relation(name)
+        (optimizer, *others), self._relation = self._probe.followed_optimizers(name)
+        self._at_one_rate.enter_context(rates_shared(optimizer, others))
         names = task.learning_rates or (name,)
         if self._settings is None:
             self._settings = self._probe.settings(names)
@@ -361,12 +366,3 @@ class _AnyMetric(dict[str, list[float]]):
 
     def __missing__(self, name: str) -> list[float]:
         return self["loss"]
-
-
-def _remove_tensorboard_directories(callbacks: Any) -> None:
-    """Remove what KerasTuner has made for a TensorBoard callback, which no sweep calls."""
-    for callback in callbacks or ():
-        # It gives each trial a directory of its own below the user's.
-        directory = Path(str(getattr(callback, "log_dir", ""))).parent
-        if is_own_trial(directory.name):
-            shutil.rmtree(directory, ignore_errors=True)

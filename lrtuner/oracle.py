@@ -79,6 +79,7 @@ class LRRangeOracle(OracleProxy):
 
     Attributes:
         oracle: The wrapped oracle.
+        given_space: The `keras_tuner.HyperParameters` that it had when it was wrapped.
         sweeps: List of `Sweep`, finished ones only.
         lr_range: The `LRRange` that the sweep found, or `None`; the smallest one that holds all where several
             sweeps found one.
@@ -93,6 +94,7 @@ class LRRangeOracle(OracleProxy):
 
     _OWN = OracleProxy._OWN | {
         "_options",
+        "given_space",
         "_sweeping",
         "_presence",
         "_lock",
@@ -128,6 +130,7 @@ class LRRangeOracle(OracleProxy):
             lease=lease,
         )
         self.oracle = oracle
+        self.given_space = oracle.get_space()
         self._sweeping = Sweeping(oracle, self._options)
         self._presence = Presence()
         # Neither of the two is synchronized: every call into one holds this lock. A thread that holds it

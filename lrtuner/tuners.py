@@ -154,7 +154,6 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             ValueError: A file in it is damaged.
         """
-        declared = self.oracle.get_space()
         path = internals.tuner_file(self)
         if not is_json(path) and not self.get_state():
             messages.tuner_file_is_replaced(path)
@@ -162,6 +161,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         super().reload()
         if self.hypermodel is None or internals.is_worker(self):
             return
+        # What a build registers first holds. So the space must not be the oracle's, which is narrowed once
+        # something is loaded, but as it was when the user made the oracle.
+        declared = self.oracle.given_space.copy()
         try:
             with preserved_random_state():
                 self.hypermodel.build(declared)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -36,10 +38,13 @@ def optimizers_of(model: Any) -> list[Any]:
     """Return the optimizers of a compiled model that have a learning rate, its own first.
 
     A `MultiOptimizer` counts as those that it holds; a model with a training step of its own may keep some
-    among its attributes.
+    among its attributes, or in lists and dicts there.
     """
     own = own_optimizer(model)
-    kept = [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+    held: list[Any] = []
+    for value in vars(model).values():
+        held += value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    kept = [one for one in held if isinstance(one, keras.optimizers.Optimizer)]
     # By identity: Keras' optimizers don't say when they are equal.
     unique = {id(one): one for one in [*getattr(own, "optimizers", [own]), *kept]}
     return [one for one in unique.values() if one is own or one is not model.optimizer]
@@ -86,3 +91,18 @@ def peak_rate(optimizer: Any) -> float:
     if callable(rate) and not isinstance(rate, keras.Variable):
         rate = rate()
     return float(keras.ops.convert_to_numpy(rate))
+
+
+@contextlib.contextmanager
+def rates_shared(optimizer: Any, others: Sequence[Any]) -> Iterator[None]:
+    """Make other optimizers train at one optimizer's rate, as far as their rates are plain numbers."""
+    shared = rate_of(optimizer)
+    plain = [one for one in others if isinstance(rate_of(one), keras.Variable)]
+    before = [rate_of(one) for one in plain] if isinstance(shared, keras.Variable) else []
+    try:
+        for one, _ in zip(plain, before, strict=False):
+            one._learning_rate = shared
+        yield
+    finally:
+        for one, rate in zip(plain, before, strict=False):
+            one._learning_rate = rate
