@@ -228,7 +228,11 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             task: The order.
             leaves: Whether the sweep then leaves the user's code, even in a tuner of KerasTuner's.
         """
-        if not isinstance(model, keras.Model) or "fit" in vars(model):
+        if not isinstance(model, keras.Model):
+            error = f"a sweep needs a Keras model, and the hypermodel has built a {type(model).__name__}"
+            self._keep(SweepAnswer(error=error), hp)
+            return model
+        if "fit" in vars(model):
             return model
 
         def train(args: Any, kwargs: Any, _: kt.HyperParameters) -> Any:

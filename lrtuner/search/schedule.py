@@ -29,7 +29,8 @@ _USUAL_RATES = (1e-3, 1e-2)
 NO_RUNNER = (
     "This tuner does not run the learning-rate sweep that LRRangeOracle asks for. Either use lrtuner.Tuner "
     "(or lrtuner.RandomSearch, BayesianOptimization, Hyperband, GridSearch) in place of KerasTuner's, or "
-    "wrap the hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model)."
+    "wrap the hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model). A sweep needs a Keras model: a "
+    "tuner of other models, such as SklearnTuner, takes the search's own oracle as it is."
 )
 
 
