@@ -79,9 +79,12 @@ class LRRangeOracle(OracleProxy):
 
     Attributes:
         oracle: The wrapped oracle.
+        given_space: The `keras_tuner.HyperParameters` that it had when it was wrapped.
         sweeps: List of `Sweep`, finished ones only.
         lr_range: The `LRRange` that the sweep found, or `None`; the smallest one that holds all where several
             sweeps found one.
+        run_sweep: Runs the trial of a sweep and ends it. lrtuner's own tuners set it while they search.
+            Without it, `create_trial` returns sweeps as trials.
 
     Raises:
         TypeError: `oracle` is not an oracle or is wrapped already, keyword arguments come beside one, or an
@@ -91,11 +94,13 @@ class LRRangeOracle(OracleProxy):
 
     _OWN = OracleProxy._OWN | {
         "_options",
+        "given_space",
         "_sweeping",
         "_presence",
         "_lock",
         "_is_chief",
         "_sweeps_with_metrics",
+        "run_sweep",
     }
 
     def __init__(
@@ -125,12 +130,14 @@ class LRRangeOracle(OracleProxy):
             lease=lease,
         )
         self.oracle = oracle
+        self.given_space = oracle.get_space()
         self._sweeping = Sweeping(oracle, self._options)
         self._presence = Presence()
         # Neither of the two is synchronized: every call into one holds this lock. A thread that holds it
         # never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has that one first.
         self._lock = threading.RLock()
         self._is_chief = False
+        self.run_sweep: Callable[[Any], None] | None = None
         # The sweeps whose training code has reported metrics by itself.
         self._sweeps_with_metrics: set[str] = set()
         # The wrapped oracle proposes and saves itself from inside of its own calls. All that comes here.
@@ -323,15 +330,24 @@ class LRRangeOracle(OracleProxy):
     # --- What a tuner calls during the search ---------------------------------------------------------------
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Return the trial of a sweep that is due, else the wrapped oracle's next trial.
+        """Return the wrapped oracle's next trial, once the sweeps that come before it are done.
 
         Args:
             tuner_id: String, who asks.
 
         Returns:
-            A `Trial`. While another tuner is still running a sweep that this search needs, the trial's status
-            is "IDLE" and the tuner asks again.
+            A `Trial`, which is that of a sweep if nothing is there to run it, see `run_sweep`. While another
+            tuner is still running a sweep that this search needs, the trial's status is "IDLE" and the tuner
+            asks again.
         """
+        trial = self._next_trial(tuner_id)
+        while self.run_sweep is not None and protocol.is_sweep(trial.hyperparameters):
+            self.run_sweep(trial)
+            trial = self._next_trial(tuner_id)
+        return trial
+
+    def _next_trial(self, tuner_id: str) -> Any:
+        """Return the trial of a sweep that is due, else the wrapped oracle's next trial."""
         trial = None
         if self._presence.error is None:
             with self._an_error_ends_the_search():

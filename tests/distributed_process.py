@@ -9,7 +9,18 @@ import types
 
 import keras
 import keras_tuner as kt
-from searches import FIT, X, Y, build_choice, build_model, compiled, declared_rate, random_search, rates
+from searches import (
+    FIT,
+    X,
+    Y,
+    build_choice,
+    build_model,
+    compiled,
+    declared_rate,
+    is_swept,
+    random_search,
+    rates,
+)
 
 import lrtuner
 
@@ -56,14 +67,14 @@ class Recorded(kt.HyperModel):
     """Writes down what it trains, and fails as the options say."""
 
     def build(self, hp):
-        if options.get("failure") == "not compiled" and hp.values.get("lrtuner/sweep"):
+        if options.get("failure") == "not compiled":
             return keras.Sequential(
                 [keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))]
             )
         return (build_choice if options.get("optimizers") else build_model)(hp)
 
-    def fit(self, hp, model, *args, **kwargs):
-        sweep = "lrtuner/sweep" in hp.values
+    def fit(self, _, model, *args, **kwargs):
+        sweep = is_swept(model)
         log("sweep" if sweep else "trial")
         if strategy:
             log(f"{model.distribute_strategy.num_replicas_in_sync} replicas")

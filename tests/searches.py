@@ -45,6 +45,11 @@ def build_choice(hp, names=tuple(OPTIMIZERS)):
     return model
 
 
+def is_swept(model):
+    """Return whether the model's `fit` is a sweep."""
+    return "fit" in vars(model)
+
+
 def random_search(max_trials=2, **arguments):
     return kt.oracles.RandomSearchOracle(objective="val_loss", max_trials=max_trials, seed=7, **arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -179,8 +180,7 @@ class SettingRanges:
         key = (sweep.learning_rate, setting_key(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
-            factor = 10.0**shift
-            moved = LRRange(sweep.lr_range.min_lr * factor, sweep.lr_range.max_lr * factor)
+            moved = _moved(sweep.lr_range, 10.0**shift)
             entry = self._names.declarations[sweep.learning_rate].entry()
             self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
@@ -342,3 +342,14 @@ class SettingRanges:
         rates, scores = zip(*trials, strict=True)
         better = next_range(rates, scores, searched, maximize=self._wrapped.objective.direction == "max")
         return None if better is None else Advice(searched, better)
+
+
+def _moved(lr_range: LRRange, factor: float) -> LRRange:
+    """Return a range with its evidence at rates that are higher by a factor."""
+    evidence = lr_range.evidence
+    if evidence is not None:
+        rates = {name: getattr(evidence, name) for name in ("descent_end", "edge", "usual")}
+        evidence = dataclasses.replace(
+            evidence, **{name: rate * factor for name, rate in rates.items() if rate is not None}
+        )
+    return LRRange(lr_range.min_lr * factor, lr_range.max_lr * factor, evidence=evidence)

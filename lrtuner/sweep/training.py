@@ -106,7 +106,12 @@ def sweep_in_training(
 
     fit = _SweptFit(model, new_finder, shuffle=shuffle)
     try:
-        _run_until_fit(model, train, fit)
+        try:
+            _run_until_fit(model, train, fit)
+        except Exception:
+            # What training code does when it is left, as in a `finally`, may fail for lack of results.
+            if not fit.is_over:
+                raise
         return fit.report()
     finally:
         fit.close()
@@ -194,6 +199,8 @@ class _SweptFit:
         self._new_finder = new_finder
         self._shuffle = shuffle
         self._finder: _FinderInTraining | None = None
+        # Whether the curve is in hand.
+        self.is_over = False
         self._arguments: dict[str, Any] = {}
         self._before = {name: getattr(model, name, None) for name in self._CHANGED}
         self._restart_random = keep_random_state()
@@ -213,6 +220,7 @@ class _SweptFit:
         self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
         self._restart_random = keep_random_state()
         self._sweep(finder)
+        self.is_over = True
         raise _SweepFinished
 
     def _sweep(self, finder: _FinderInTraining) -> None:
