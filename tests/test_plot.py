@@ -376,6 +376,7 @@ def test_what_a_sweep_lacks_is_said(ax):
         Sweep("lion", curve(np.full(100, np.nan)), reason="the first loss is NaN"),
     ]
     plot_sweeps(sweeps, ax=ax)
+    assert notes(ax).startswith("The bars along the top are the ranges to search")
     assert "sgd: no curve: the model costs $5 and failed" in notes(ax)
     assert "rmsprop: no range: the curve is flat" in notes(ax)
     assert "lion: no curve: the first loss is NaN" in notes(ax)
@@ -525,6 +526,7 @@ def test_plot_search_of_several(ax):
     assert legend(ax) == ["adam, 0.001 to 0.03", "sgd", "no sweep"]
     np.testing.assert_array_equal(line(ax, "_best").get_xydata(), [(0.1, 0.9)])
     assert "The best of 5 trials: acc 0.9 at a learning rate of 0.1." in notes(ax)
+    assert "The bars along the top are the ranges to search" in notes(ax)
     assert "sgd: no range: the curve is flat" in notes(ax)
 
 

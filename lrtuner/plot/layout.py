@@ -29,10 +29,10 @@ _SWATCH = 4.0
 # What labels and ticks take beside and below axes, in font sizes.
 _LABELS = 5.5
 # The most that may be taken of the height: by the legend before it leaves out what it may, and what it must
-# not; by the sentences below the axes; and by all that is added around the axes.
+# not; by what is said below the axes of one sweep, and of several; and by all that is added around the axes.
 _LEGEND_SHARE = 0.2
 _LONGEST_SHARE = 0.45
-_CAPTION_SHARE = 0.16
+_CAPTION_SHARE, _CAPTIONS_SHARE = 0.16, 0.25
 _ADDED_SHARE = 0.6
 # The heights of the losses and of the trials below them.
 _PANELS = (2, 1)
@@ -275,7 +275,8 @@ def put_below(axes: Axes, notes: Sequence[str]) -> float:
     """Put sentences below the axes, under the label of the rates; return their height."""
     width, _ = size_of(axes)
     size = font_size(SMALL)
-    most = max(int(_CAPTION_SHARE * axes.figure.bbox.height * _POINTS / axes.figure.dpi / (size * LINE)), 2)
+    share = _CAPTION_SHARE if len(notes) == 1 else _CAPTIONS_SHARE
+    most = max(int(share * axes.figure.bbox.height * _POINTS / axes.figure.dpi / (size * LINE)), 2)
     each = most if len(notes) == 1 else 2
     lines = list(itertools.chain.from_iterable(wrapped(note, width, SMALL, each) for note in notes))
     if not lines:
