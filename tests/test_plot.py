@@ -194,6 +194,14 @@ def test_drawing_again_keeps_one_panel(ax):
     assert len(below(ax).lines) == 1
 
 
+def test_axes_that_share_their_rates_get_a_panel_each():
+    axes = Figure().subplots(1, 2, sharex=True)
+    for ax in axes:
+        plot_curve(curve(), ax=ax, trials=[(1e-3, 0.5)])
+    panels = [one for one in axes[0].figure.axes if one not in axes]
+    assert [len(panel.lines) for panel in panels] == [1, 1]
+
+
 def test_axes_without_a_grid_are_split():
     ax = Figure().add_axes((0.1, 0.2, 0.8, 0.6))
     plot_curve(curve(), ax=ax, trials=[(1e-3, 0.5)])
