@@ -331,8 +331,8 @@ def draw_trials(
     drawn = (low, high) if high > low else (low - half, low + half)
     for one in series:
         _draw_points(axes, one, (low, high), drawn, alone=len(series) == 1)
-    # Room for the words beside the best, and for half a marker everywhere.
-    room = 0.5 * (_TRIAL + 3) / height
+    # Room for the words beside the best, and for a marker everywhere.
+    room = 1.5 * _TRIAL / height
     words_room = min(room + (LINE * font_size(SMALL) + 0.5 * _BEST) / height, 0.4)
     best = objective.best(scores)
     is_max = objective.direction == "max"
