@@ -104,11 +104,10 @@ class TestAnswer:
     )
     def test_an_error_of_several_lines(self, message, error):
         ended = trial()
-        try:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
             raise ValueError(message)
-        except ValueError as raised:
-            assert error_text(raised) == error
-            ended.message = traceback.format_exc()
+        assert error_text(caught.value) == error
+        ended.message = "".join(traceback.format_exception(caught.value))
         assert SweepAnswer.of(ended).error == error
 
     def test_none_at_all(self):
