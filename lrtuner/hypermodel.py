@@ -293,6 +293,7 @@ class _SweepRun:
         self._probe = probe
         self._check_search = check_search
         # Found when the training begins.
+        self._learning_rate: str | None = None
         self._settings = task.settings
         self._relation = IDENTITY
         # While it is open, all optimizers that follow the hyperparameter train at the swept rate.
@@ -320,17 +321,27 @@ class _SweepRun:
             batch_size = report.curve.training.batch_size if report.curve.training else None
             name = self._probe.batch_size_name(batch_size, train)
             settings = dataclasses.replace(settings, batch_size=name)
-        return SweepAnswer(report=report, relation=self._relation, settings=settings)
+        return SweepAnswer(
+            report=report, relation=self._relation, settings=settings, learning_rate=self._learning_rate
+        )
 
     def _begin(self) -> SweepOrder:
         """Look at the model when `model.fit` is called: until then, training code may declare and compile."""
         task, hyperparameters = self._task, self._hyperparameters
-        name = find_learning_rate(hyperparameters, task.learning_rate)
+        name = find_learning_rate(hyperparameters, _first_registered(hyperparameters, task))
+        if task.is_first or self._settings is None:
+            self._settings, own = self._probe.settings(
+                task.learning_rates or (name,),
+                names=None if self._settings is None else self._settings.names,
+                others_count=task.others_count,
+            )
+            if name not in own and len(own) == 1 and (task.others_count or own <= set(task.learning_rates)):
+                # In the middle of the space, the build function takes another branch than at the defaults.
+                (name,) = own
+        self._learning_rate = name
         (optimizer, *others), self._relation = self._probe.followed_optimizers(name)
         self._at_one_rate.enter_context(rates_shared(optimizer, others))
-        names = task.learning_rates or (name,)
-        if self._settings is None:
-            self._settings = self._probe.settings(names)
+        names = task.learning_rates or self._settings.learning_rates or (name,)
         sweeps = max(sum(len(self._settings.settings(hyperparameters, each)) for each in names), 1)
         return SweepOrder(optimizer, task.epochs, sweeps, self._title(name, sweeps), self._check_search)
 
@@ -339,9 +350,17 @@ class _SweepRun:
             return "Learning-rate sweep"
         assert self._settings is not None
         setting = self._settings.setting_of(self._hyperparameters.values)
-        label = sweep_label(name if len(self._task.learning_rates) > 1 else None, setting)
+        several = len(self._task.learning_rates) > 1 or self._settings.learning_rates
+        label = sweep_label(name if several else None, setting)
         title = f"Learning-rate sweep {self._task.number} of {sweeps}"
         return f"{title} ({label})" if label else title
+
+
+def _first_registered(hp: kt.HyperParameters, task: SweepTask) -> str | None:
+    """Return the learning rate to sweep, or where it is not registered the first of the others that is."""
+    registered = {entry.name for entry in hp.space}
+    names = (task.learning_rate, *task.learning_rates)
+    return next((name for name in names if name in registered), task.learning_rate)
 
 
 def _plausible_loss(answer: SweepAnswer) -> float:

@@ -184,13 +184,13 @@ class LRRangeOracle(OracleProxy):
             return self._sweeping.ranges.widest
 
     def plot_sweeps(self, ax: Any = None) -> Any:
-        """Draw the sweeps' curves with their ranges, and the finished trials over them.
+        """Draw the sweeps' curves with their ranges, and the finished trials in a panel below.
 
         Args:
             ax: Matplotlib `Axes` to draw on; by default those of a new figure.
 
         Returns:
-            The matplotlib `Axes`.
+            The matplotlib `Axes` of the curves.
 
         Raises:
             RuntimeError: No sweep has finished yet.
@@ -205,7 +205,41 @@ class LRRangeOracle(OracleProxy):
             )
         with self._lock:
             trials = [self._sweeping.ranges.scored_rates(sweep) for sweep in sweeps]
-        return plot_sweeps(sweeps, trials=trials, objective=self.objective.name, ax=ax)
+        return plot_sweeps(sweeps, trials=trials, ax=ax, **self._sweeping.project.about())
+
+    def plot_search(self, ax: Any = None) -> Any:
+        """Draw the objective of each finished trial over its learning rate, with the sweeps' ranges.
+
+        Args:
+            ax: Matplotlib `Axes` to draw on; by default those of a new figure.
+
+        Returns:
+            The matplotlib `Axes`.
+
+        Raises:
+            RuntimeError: No trial with a learning rate has finished yet.
+            TypeError: `ax` is no matplotlib `Axes`.
+        """
+        from lrtuner.plot import plot_search
+
+        with self._lock:
+            ranges = self._sweeping.ranges
+            sweeps = [*ranges.sweeps, *ranges.settings_not_swept()]
+            trials = [ranges.scored_rates(sweep) for sweep in sweeps]
+        if not any(trials):
+            raise RuntimeError(
+                "No trial with a learning rate has finished yet: call plot_search after tuner.search(...)."
+            )
+        return plot_search(sweeps, trials, ax=ax, **self._sweeping.project.about())
+
+    def save_picture(self) -> None:
+        """Draw `lr_sweeps.png` in the project directory again, with the trials that have finished since.
+
+        A tuner does so when its search ends. Without any sweep there is no picture.
+        """
+        with self._lock:
+            if self._sweeping.ranges.sweeps:
+                self._sweeping.save_picture()
 
     def advise(self, sweep: Sweep | None = None) -> LRRange | None:
         """Say where the next search should look, if the best trials lie at an edge of a sweep's range.
@@ -329,6 +363,7 @@ class LRRangeOracle(OracleProxy):
                 return protocol.news_trial(protocol.news_id(), self._presence.error)
             if trial.status == "STOPPED":
                 self._presence.dismiss(tuner_id)
+                self._sweeping.finish()
         return trial
 
     def _due_sweep(self, tuner_id: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.protocol import without_reserved
-from lrtuner.settings import UNKNOWN, SettingSpace, find_settings
+from lrtuner.setting_finder import UNKNOWN, SettingFinder
+from lrtuner.settings import SettingSpace
 from lrtuner.space import IDENTITY, LearningRateError, Relation, entry_bounds, entry_named, spread_values
 from lrtuner.sweep import batch_size_of, compiled_with, optimizers_of, peak_rate
 
@@ -35,13 +37,30 @@ class RateProbe:
         # The rates of the optimizers of models that were built, by the value of the learning rate.
         self._rates: dict[Any, list[float]] = {}
 
-    def settings(self, learning_rates: Sequence[str]) -> SettingSpace:
+    def settings(
+        self, learning_rates: Sequence[str], *, names: Sequence[str] | None, others_count: bool
+    ) -> tuple[SettingSpace, frozenset[str]]:
         """Return the hyperparameters that choose how the model is compiled, and so move its range.
+
+        What only other branches of the build function declare is registered among the hyperparameters of the
+        sweep, so that the search space is whole before the first trial.
 
         Args:
             learning_rates: Names of the learning rates, which are no such choice.
+            names: The hyperparameters that choose; by default they are found.
+            others_count: Whether the learning rates of other branches are searched as well.
+
+        Returns:
+            The settings, and the learning rates that the sweep's own model declares.
         """
-        return find_settings(without_reserved(self._hyperparameters), learning_rates, self._compile_signature)
+        start = without_reserved(self._hyperparameters)
+        finder = SettingFinder(start, learning_rates, self._compile_signature)
+        found = finder.find(names)
+        late = [entry for name, entry in finder.late.items() if name in found.declared_in]
+        self._hyperparameters.merge(late)
+        return found if others_count else dataclasses.replace(
+            found, learning_rates=()
+        ), finder.rates_at_start()
 
     def _compile_signature(self, hyperparameters: kt.HyperParameters) -> Any:
         """Return what a model is compiled with at these values."""

@@ -61,8 +61,12 @@ class SweepTask:
         max_lr: Last learning rate of the ramp.
         steps: Batches in the sweep, or None for the default.
         learning_rate: Name of the hyperparameter to sweep, or None where the training code will declare it.
-        learning_rates: Names of all learning rates where the user named several, otherwise empty.
+        learning_rates: Names of all learning rates where the user named several, otherwise empty. The search
+            space may lack some, which only a branch of the build function declares.
+        others_count: Whether the learning rates that other branches declare are to be swept, too; not where
+            the user named one.
         settings: The hyperparameters that move the range, or None where this sweep is to find them.
+        is_first: Whether this is the search's first sweep, which looks at what each setting declares.
         scales: Whether to look for the hyperparameter that is the batch size.
         number: Which sweep of the search this is, counted from 1.
         epochs: Epochs in one full training where the oracle sets them, as Hyperband does.
@@ -77,7 +81,9 @@ class SweepTask:
     steps: int | None
     learning_rate: str | None
     learning_rates: tuple[str, ...]
+    others_count: bool
     settings: SettingSpace | None
+    is_first: bool
     scales: bool
     number: int
     epochs: int | None
@@ -111,13 +117,22 @@ class SweepAnswer:
         report: The sweep's curve and what is known of the training, or None where the sweep failed.
         relation: How the hyperparameter's values turn into learning rates.
         settings: The hyperparameters that move the range, or None where the sweep failed.
+        learning_rate: Name of the hyperparameter that was swept, or None where the sweep failed.
         error: Why there is no report, in words, or None where there is one.
     """
 
     report: SweepReport | None = None
     relation: Relation = IDENTITY
     settings: SettingSpace | None = None
+    learning_rate: str | None = None
     error: str | None = None
+
+    @property
+    def learning_rates(self) -> tuple[str, ...]:
+        """The learning rates that the sweep has found, the one that was swept first."""
+        branches = () if self.settings is None else self.settings.learning_rates
+        swept = () if self.learning_rate is None else (self.learning_rate,)
+        return tuple(dict.fromkeys((*swept, *branches)))
 
     def write_to(self, hyperparameters: kt.HyperParameters) -> None:
         """Put the answer among the hyperparameters of the sweep's trial."""
@@ -128,6 +143,7 @@ class SweepAnswer:
             **self.report.to_config(),
             "relation": self.relation.to_config(),
             "settings": self.settings.to_config(),
+            "learning_rate": self.learning_rate,
         }
         hyperparameters.values[REPORT_KEY] = json.dumps(config, allow_nan=False)
 
@@ -141,10 +157,11 @@ class SweepAnswer:
             config = json.loads(values[REPORT_KEY])
             relation = Relation.from_config(config.pop("relation"))
             settings = SettingSpace.from_config(config.pop("settings"))
+            learning_rate = config.pop("learning_rate")
             report = SweepReport.from_config(config)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return cls(error=f"the sweep's report can't be read: {type(error).__name__}: {error}")
-        return cls(report=report, relation=relation, settings=settings)
+        return cls(report=report, relation=relation, settings=settings, learning_rate=learning_rate)
 
 
 def is_sweep(hyperparameters: kt.HyperParameters) -> bool:

@@ -107,6 +107,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
                     super().search(*fit_args, **fit_kwargs)
                 return
             super().search(*fit_args, **fit_kwargs)
+        self.oracle.save_picture()
         for sweep in self.oracle.sweeps:
             self.oracle.advise(sweep)
 

@@ -542,6 +542,50 @@ class TestPlot:
             assert axes.get_xscale() == "log"
             plt.close(axes.figure)
 
+    def test_trials_are_shown_with_the_objective(self, finished):
+        axes, alone = (plt.figure().add_subplot() for _ in range(2))
+        finished.plot_sweeps(axes)
+        finished.plot_search(alone)
+        (panel,) = [one for one in axes.figure.axes if one is not axes]
+        for drawn in (panel, alone):
+            assert drawn.get_ylabel().startswith(finished.objective.name)
+            (points,) = [one for one in drawn.lines if one.get_label() == "trials"]
+            assert len(points.get_xdata()) == len(finished.trials)
+        for drawn in (axes, alone):
+            assert drawn.get_title() == f"project: {RATE}"
+            plt.close(drawn.figure)
+
+    def test_search_without_trials_and_without_a_sweep(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(4))
+        with pytest.raises(RuntimeError, match=r"No trial with a learning rate has finished yet"):
+            oracle.plot_search()
+        with warned("No learning-rate sweep: nobody wants one"):
+            oracle.skip_sweeps("nobody wants one")
+        run(oracle)
+        oracle.save_picture()
+        assert not (tmp_path / "untitled_project" / "lr_sweeps.png").exists()
+        axes = oracle.plot_search(plt.figure().add_subplot())
+        (points,) = [one for one in axes.lines if one.get_label() == "trials"]
+        assert len(points.get_xdata()) == len(oracle.trials) == 4
+        plt.close(axes.figure)
+
+    def test_search_of_several_settings(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(12))
+        run(oracle)
+        axes = oracle.plot_search(plt.figure().add_subplot())
+        points = [one for one in axes.lines if one.get_label() == "trials"]
+        assert sum(len(one.get_xdata()) for one in points) == 12
+        assert len(axes.patches) == len(oracle.sweeps) == len(SCALES)
+        plt.close(axes.figure)
+
+    def test_the_saved_picture_is_drawn_again_with_the_trials(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(4))
+        run(oracle)
+        path = tmp_path / "untitled_project" / "lr_sweeps.png"
+        before = path.read_bytes()  # from when the last sweep ended
+        oracle.save_picture()
+        assert path.read_bytes() != before
+
     def test_search_leaves_no_figure_open(self, tmp_path):
         before = plt.get_fignums()
         finish(waiting(tmp_path))

@@ -422,7 +422,6 @@ def test_model_comes_back_after_an_exception_and_ctrl_c(error):
     assert "fit" not in vars(model)
 
 
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_model_comes_back_after_an_error_in_the_data():
     def ending():
         for start in range(0, 56, 8):

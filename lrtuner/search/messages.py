@@ -124,6 +124,42 @@ def settings_not_declared(unknown: Sequence[str], declared: Sequence[str]) -> No
     )
 
 
+def names_not_declared(missing: Sequence[str], declared: Sequence[str], *, is_over: bool) -> None:
+    """Warn that the list of learning rates names hyperparameters that there are not.
+
+    Args:
+        missing: Those.
+        declared: All that there are.
+        is_over: Whether the search is over; otherwise a branch of the build function may declare them yet.
+    """
+    if is_over:
+        warn(
+            f"learning_rate names {missing}, which no model of this search has declared: nothing was swept "
+            f"for them. Declared were {declared}."
+        )
+    else:
+        warn(
+            f"learning_rate names {missing}, which no model built so far has declared: a sweep is run for "
+            f"them once one does. Declared are {declared}."
+        )
+
+
+def rates_not_swept(names: Sequence[str], swept: Sequence[str], *, verbose: int) -> None:
+    """Print that hyperparameters are named like a learning rate and are not narrowed.
+
+    Args:
+        names: Those.
+        swept: The learning rates that are swept.
+        verbose: 0 for silence.
+    """
+    if verbose:
+        are = "is" if len(names) == 1 else "are"
+        print(
+            f"{', '.join(names)} {are} searched as declared, without a sweep. For a range of each, list all "
+            f"that are learning rates: learning_rate={[*swept, *names]}"
+        )
+
+
 # --- Going on with an earlier run ---------------------------------------------------------------------------
 
 

@@ -119,9 +119,9 @@ class Schedule:
             setting: What sets the sweep apart from others; None for the first one, which finds the settings.
         """
         space = self._wrapped.hyperparameters
-        several = self._options.several_names
         # A sweep of one learning rate leaves the others at their default.
-        fixed = {entry.name: entry.default for entry in space.space if entry.name in several}
+        known = self._names.known()
+        fixed = {entry.name: entry.default for entry in space.space if entry.name in known}
         fixed |= {entry.name: _marking_value(entry) for entry in space.space if entry.name == name}
         fixed |= setting or {}
         needed = [] if name is None else [name]
@@ -136,8 +136,10 @@ class Schedule:
             max_lr=self._options.max_lr,
             steps=self._options.steps,
             learning_rate=name,
-            learning_rates=several,
+            learning_rates=self._options.several_names,
+            others_count=self._options.learning_rate is None,
             settings=settings,
+            is_first=self._ranges.found_settings is None,
             scales=self._options.batch_size_scaling and self._ranges.found_settings is None,
             number=len(self._ranges.sweeps) + len(self) + 1,
             # Hyperband sets its trials' epochs by itself.
@@ -153,7 +155,7 @@ class Schedule:
     def add_those_that_come_first(self) -> None:
         """Put on the list what must be swept before the search may begin, once the settings are known."""
         settings = self._ranges.found_settings
-        if settings is not None and self.all_come_first:
+        if settings is not None and (self.all_come_first or self._ranges.must_come_first()):
             for name in self._names.known():
                 for setting in settings.settings(self._wrapped.hyperparameters, name):
                     if self._ranges.sweep_of(name, setting) is None:

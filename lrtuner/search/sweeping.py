@@ -48,10 +48,11 @@ class Sweeping:
         self.names = LearningRates(wrapped, options)
         self.ranges = SettingRanges(wrapped, self.names)
         self.schedule = Schedule(wrapped, options, self.names, self.ranges)
-        self._proposals = Proposals(wrapped, self.names, self.ranges, self.schedule)
+        self._proposals = Proposals(wrapped, self.ranges, self.schedule)
         self.project = Project(wrapped)
         self._is_restored = False
         self._is_saved = False
+        self._is_finished = False
 
     # --- From the order to the narrowed space ---------------------------------------------------------------
 
@@ -72,6 +73,7 @@ class Sweeping:
         if self.schedule.search_may_begin and not len(self.schedule):
             return None
         self.restore()
+        self.names.note_what_there_is()
         why_none = self.schedule.add_first()
         if why_none is not None:
             self.skip(why_none)
@@ -86,11 +88,20 @@ class Sweeping:
         job = self.schedule.ended(trial, answer)
         if job is None:
             return
-        # What the training code declared first is part of the search from here on.
-        self._wrapped.update_space(protocol.without_reserved(trial.hyperparameters))
-        if not self.ranges.sweeps:
+        # What the training code declared first is part of the search from here on, and so is what only other
+        # branches of the build function declare: a grid or a Gaussian process needs the whole space at once.
+        if self._wrapped.allow_new_entries:
+            self._wrapped.update_space(protocol.without_reserved(trial.hyperparameters))
+        is_first = not self.ranges.sweeps
+        if is_first:
             self.names.check_settings_are_declared()
+            if answer.settings is not None:
+                self.names.keep(answer.learning_rates)
         self._conclude(job, answer, trial.hyperparameters)
+        if is_first:
+            self.names.tell_of_late_rates()
+            if answer.settings is not None:
+                self.names.check_names_are_declared(is_over=False)
 
     def _conclude(self, job: Job, answer: SweepAnswer, hyperparameters: kt.HyperParameters) -> None:
         """Read a sweep's range, narrow the space to it, and tell the user."""
@@ -111,7 +122,7 @@ class Sweeping:
         self.project.remove_leftovers()
         self._is_saved = False
         self._wrapped.save()
-        picture = self.project.save_picture(self.ranges.sweeps)
+        picture = self.save_picture()
         messages.sweep_ended(
             sweep,
             narrowed,
@@ -128,6 +139,11 @@ class Sweeping:
         """Return how many combinations of values the search space holds at most."""
         return math.prod(number_of_values(entry) for entry in self._wrapped.hyperparameters.space)
 
+    def save_picture(self) -> str:
+        """Draw the sweeps so far and the trials that have finished; return the path, or "none"."""
+        sweeps = self.ranges.sweeps
+        return self.project.save_picture(sweeps, [self.ranges.scored_rates(sweep) for sweep in sweeps])
+
     def propose(self, original: Callable[[str], Any], trial_id: str) -> Any:
         """Propose a trial in the range of its setting; the wrapped oracle's `create_trial` calls this."""
         return self._proposals.propose(original, trial_id)
@@ -135,6 +151,13 @@ class Sweeping:
     def next_combination(self, original: Callable[[Any], Any], values: dict[str, Any]) -> Any:
         """Return the next point of a grid in the range of its setting; the wrapped oracle calls this."""
         return self._proposals.next_combination(original, values)
+
+    def finish(self) -> None:
+        """Tell the user, when the search is over, which learning rates were searched without a sweep."""
+        if self.ranges.sweeps and not self._is_finished:
+            self._is_finished = True
+            self.names.tell_of_late_rates()
+            self.names.check_names_are_declared(is_over=True)
 
     def skip(self, reason: str) -> None:
         """Go on in the declared space, without a sweep.
@@ -202,14 +225,18 @@ class Sweeping:
         record = self.project.read_record()
         if record is None:
             return
-        self.names.restore(record.declarations)
+        other_branches = record.of_other_branches()
+        if other_branches.space and self._wrapped.allow_new_entries:
+            # KerasTuner may have begun the search again, and declared what its first build declares.
+            self._wrapped.update_space(other_branches)
+        self.names.restore(record.declarations, [entry.name for entry in other_branches.space])
         self.ranges.restore(record.sweeps, record.setting_space, record.narrowed_to)
         self.schedule.search_may_begin = record.search_may_begin
         self._is_saved = True
         if not record.sweeps:
             return
         if not self.project.has_picture():
-            self.project.save_picture(record.sweeps)
+            self.save_picture()
         messages.sweeps_hold(record.sweeps, verbose=self._wrapped.verbose)
         messages.options_have_changed(record.options, self._options.to_config())
         if self.ranges.narrow_space():

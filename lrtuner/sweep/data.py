@@ -31,6 +31,7 @@ class SweepData:
         batches_per_epoch: Batches in an epoch of the training where the sweep's data have no end, or None
             where nobody knows. Otherwise Keras knows.
         is_endless: Whether they have no end.
+        is_shuffled: Whether the rows come in random order from all over, or None where nobody knows.
         has_ended: Whether a generator has no batch left.
         held: Of a generator, the batches that it has given and that are still in use, by index.
     """
@@ -38,6 +39,7 @@ class SweepData:
     arguments: dict[str, Any]
     batches_per_epoch: int | None = None
     is_endless: bool = False
+    is_shuffled: bool | None = None
     has_ended: bool = False
     held: dict[int, Any] = dataclasses.field(default_factory=dict)
 
@@ -47,6 +49,16 @@ class SweepData:
             self.arguments["x"].forget(before)
         for index in [index for index in self.held if index < before]:
             self.held.pop(index, None)
+
+    def rest(self) -> SweepData:
+        """Return the data for another sweep, without the batches that were forgotten."""
+        x = self.arguments["x"]
+        if isinstance(x, MixedBatches):
+            return dataclasses.replace(self, arguments={**self.arguments, "x": x.rest()})
+        if inspect.isgenerator(x):
+            batches = itertools.chain(dict(sorted(self.held.items())).values(), x)
+            return in_given_order({**self.arguments, "x": (batch for batch in batches)})
+        return self
 
     def only(self, index: int) -> dict[str, Any] | None:
         """Return the arguments with the batch of an index alone, or None where the data can be read again.
@@ -86,20 +98,20 @@ def in_random_order(arguments: dict[str, Any], steps_for: Callable[[int | None],
     if inspect.isgenerator(x):
         return _generator_in_random_order(arguments, steps_for(arguments.get("steps_per_epoch")), random)
     if is_array_like(x):
-        return SweepData({**arguments, "shuffle": True})
+        return SweepData({**arguments, "shuffle": True}, is_shuffled=True)
     try:
-        known, shuffled = arguments.get("steps_per_epoch"), x
+        known = arguments.get("steps_per_epoch")
         if isinstance(x, keras.utils.PyDataset):
-            known = known or x.num_batches
-            shuffled = _shuffled_py_dataset(x, steps_for(known), random)
-        elif _is_of("tensorflow", "data.Dataset", x):
+            return _py_dataset_in_random_order(arguments, known or x.num_batches, steps_for, random)
+        if _is_of("tensorflow", "data.Dataset", x):
             length = int(x.cardinality())
             known = known or (length if length > 0 else None)
-            shuffled = shuffled_dataset(x, steps_for(known), length if length > 0 else known, random)
-        elif _is_of("torch", "utils.data.DataLoader", x):
+            epoch = length if length > 0 else known
+            shuffled = shuffled_dataset(x, steps_for(known), epoch, random)
+            if shuffled is not x:
+                return _endless(arguments, shuffled, known, is_shuffled=None if epoch is None else True)
+        if _is_of("torch", "utils.data.DataLoader", x):
             return in_given_order({**arguments, "x": _shuffled_loader(x, random)})
-        if shuffled is not x:
-            return _endless(arguments, shuffled, known)
     except Exception:
         # Whatever is unusual about the data: plain training may manage.
         pass
@@ -114,6 +126,8 @@ def in_given_order(arguments: dict[str, Any]) -> SweepData:
     """
     x = arguments["x"]
     data = SweepData(dict(arguments))
+    if is_array_like(x):
+        data.is_shuffled = arguments.get("shuffle", True) is True
     if inspect.isgenerator(x):
         data.arguments["x"] = _noting_its_end(x, data)
     if not is_array_like(x) and not isinstance(x, keras.utils.PyDataset):
@@ -158,9 +172,11 @@ def some_inputs(x: Any) -> Any:
     return keras.tree.map_structure(lambda array: array[:1], x)
 
 
-def _endless(arguments: dict[str, Any], x: Any, batches_per_epoch: int | None) -> SweepData:
+def _endless(
+    arguments: dict[str, Any], x: Any, batches_per_epoch: int | None, is_shuffled: bool | None = None
+) -> SweepData:
     arguments = {**arguments, "x": x, "shuffle": False, "steps_per_epoch": None}
-    return SweepData(arguments, batches_per_epoch, is_endless=True)
+    return SweepData(arguments, batches_per_epoch, is_endless=True, is_shuffled=is_shuffled)
 
 
 def _generator_in_random_order(
@@ -176,10 +192,20 @@ def _generator_in_random_order(
     return in_given_order({**arguments, "x": (batch for batch in batches)})
 
 
-def _shuffled_py_dataset(x: Any, steps: int, random: np.random.Generator) -> Any:
+def _py_dataset_in_random_order(
+    arguments: dict[str, Any],
+    batches_per_epoch: int | None,
+    steps_for: Callable[[int | None], int],
+    random: np.random.Generator,
+) -> SweepData:
+    x, steps = arguments["x"], steps_for(batches_per_epoch)
     if x.num_batches is None:
-        return MixedBatches(mixed_in_sequence((x[index] for index in itertools.count()), steps, random))
-    return MixedBatches(mixed_by_index(x, steps, random)) if x.num_batches > 1 else x
+        batches = mixed_in_sequence((x[index] for index in itertools.count()), steps, random)
+        return _endless(arguments, MixedBatches(batches), batches_per_epoch)
+    if x.num_batches == 1:
+        return in_given_order(arguments)
+    mixed = MixedBatches(mixed_by_index(x, steps, random))
+    return _endless(arguments, mixed, batches_per_epoch, is_shuffled=True)
 
 
 def _shuffled_loader(loader: Any, random: np.random.Generator) -> Any:

@@ -13,6 +13,24 @@ from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.recorders import InspectingRecorder
 
 
+def height_of_outlier(losses: FloatArray) -> float | None:
+    """Return the loss from which on the batch that has ended a sweep is an outlier of the data.
+
+    An outlier stands out at any weights, also at those that the sweep began with.
+
+    Args:
+        losses: The loss of each batch, shape `(batches,)`.
+
+    Returns:
+        The loss at which a batch stands out of the noise at the first weights, or None where the sweep has
+        not ended with a single loss far above all before it.
+    """
+    detector = BlowUpDetector()
+    for loss in losses:
+        detector.update(loss)
+    return detector.calm_limit if detector.is_single else None
+
+
 def ended_suddenly(losses: FloatArray) -> bool:
     """Return whether a sweep has ended with a loss that is not finite, and was not diverging before.
 
@@ -28,23 +46,25 @@ def ended_suddenly(losses: FloatArray) -> bool:
 
 
 class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Runs batches at the weights that a model has, until the loss of one is not finite.
+    """Runs batches at the weights that a model has, until the loss of one is too high or not finite.
 
     The rate is 0, so the weights stay what they are.
 
     Args:
         most: Batches to run.
         optimizer: The optimizer whose rate was swept.
+        limit: The highest loss that is not too high.
 
     Attributes:
-        holes: Of the batch whose loss is not finite, the rows that hold a value which is not finite, by "x",
-            "y" and "sample_weight"; None where there was no such batch.
+        holes: Of the batch with such a loss, the rows that hold a value which is not finite, by "x", "y" and
+            "sample_weight"; None where there was no such batch.
     """
 
-    def __init__(self, most: int, optimizer: Any) -> None:
+    def __init__(self, most: int, optimizer: Any, limit: float) -> None:
         super().__init__()
         self.holes: dict[str, int] | None = None
         self._most = most
+        self._limit = limit
         self._optimizer = optimizer
         self._batches = 0
         self._recorder: InspectingRecorder | None = None
@@ -65,7 +85,7 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         del batch
         logs = logs or {}
         self._batches += 1
-        if not math.isfinite(float(logs["loss"])):
+        if not math.isfinite(logs["loss"]) or logs["loss"] > self._limit:
             self.holes = {name: round(float(logs[name])) for name in InspectingRecorder.NAMES}
         if self.holes is not None or self._batches == self._most:
             self.model.stop_training = True
@@ -94,7 +114,7 @@ def fault_in_words(loss: float, batch: int, holes: dict[str, int], arguments: di
             "label that is none of the classes do. No learning rate mends that"
         )
     where = holes_in_arrays(arguments) or " and ".join(
-        f"{name} of that batch holds NaN or infinite values in {holes[name]} rows" for name in named
+        f"{name} holds NaN or infinite values in {holes[name]} of that batch's rows" for name in named
     )
     return (
         f"The loss was {loss} at batch {batch}, and {where}: remove or fill them, since they make NaN of any "

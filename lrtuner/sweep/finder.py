@@ -123,6 +123,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         # A sweep inside of training code brings an order of its own, and may choose how it records.
         self._order = SweepOrder()
         self._recorder: type[Recorder] | None = None
+        # Whether rows of the data are known to have losses that would pass for a blow-up.
+        self._has_outliers = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Take over the learning rate, and keep what the sweep will change."""
@@ -137,7 +139,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
         self._start = Snapshot(self.model) if self._keeps_start() else None
         recorder = self._recorder or recorder_for(self.model)
-        self._run = _Run(self.model, ramp, self._order, recorder, self.verbose)
+        detector = BlowUpDetector(has_outliers=self._has_outliers)
+        self._run = _Run(self.model, ramp, self._order, recorder, detector, self.verbose)
 
     def _keeps_start(self) -> bool:
         return self.restore
@@ -234,13 +237,19 @@ class _Run:
     """One sweep of a model during its fit."""
 
     def __init__(
-        self, model: Any, ramp: FloatArray, order: SweepOrder, recorder: type[Recorder], verbose: int | str
+        self,
+        model: Any,
+        ramp: FloatArray,
+        order: SweepOrder,
+        recorder: type[Recorder],
+        detector: BlowUpDetector,
+        verbose: int | str,
     ) -> None:
         self._model = model
         self._ramp = ramp
         self._order = order
         self._losses: list[float] = []
-        self._blow_up = BlowUpDetector()
+        self._blow_up = detector
         self._batches_before_epoch = -1
         self._finished = False
         self._recorder = recorder(model, ramp, order.optimizer)

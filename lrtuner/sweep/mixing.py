@@ -44,6 +44,11 @@ class MixedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is unt
                 self._next += 1
             return self._held[index]
 
+    def rest(self) -> MixedBatches:
+        """Return the batches that were not forgotten, counted anew, and all that follow."""
+        with self._lock:
+            return MixedBatches(itertools.chain(dict(sorted(self._held.items())).values(), self._source))
+
     def forget(self, before: int) -> None:
         """Let go of the batches before an index."""
         with self._lock:
@@ -96,7 +101,7 @@ def mixed_in_sequence(batches: Iterator[Any], most: int, random: np.random.Gener
         for batch in itertools.islice(batches, most):
             read.append(batch)
             size += _bytes_of(batch)
-            if size > HELD_BYTES:
+            if size >= HELD_BYTES:
                 break
         held = read or held
         if not held:

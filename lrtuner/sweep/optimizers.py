@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,25 +29,45 @@ def rate_of(optimizer: Any) -> Any:
 
 
 def own_optimizer(model: Any) -> Any:
-    """Return the optimizer that keeps a compiled model's learning rate."""
-    # LossScaleOptimizer (mixed precision) keeps the rate in the optimizer that it wraps.
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    """Return the optimizer that keeps a compiled model's learning rate, or else the first that it holds."""
+    if model.optimizer is not None:
+        # LossScaleOptimizer (mixed precision) keeps the rate in the optimizer that it wraps.
+        return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return next(iter(optimizers_of(model)), None)
 
 
 def optimizers_of(model: Any) -> list[Any]:
-    """Return the optimizers of a compiled model that have a learning rate, its own first.
+    """Return all optimizers that a model holds, those that it is compiled with first.
 
-    A `MultiOptimizer` counts as those that it holds; a model with a training step of its own may keep some
-    among its attributes, or in lists and dicts there.
+    A model with a training step of its own keeps optimizers among its attributes and those of its layers and
+    sub-models, also in lists and dicts.
+
+    Args:
+        model: A Keras model.
+
+    Returns:
+        The optimizers that have a rate of their own: in place of a `MultiOptimizer` those in it, in place of
+        a `LossScaleOptimizer` the one that it wraps.
     """
-    own = own_optimizer(model)
-    held: list[Any] = []
-    for value in vars(model).values():
-        held += value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    kept = [one for one in held if isinstance(one, keras.optimizers.Optimizer)]
+    held = list(_optimizers_in(model.optimizer))
+    for layer in model._flatten_layers():
+        # TensorFlow's own notes on an object also name what it doesn't hold any more.
+        attributes = {name: value for name, value in vars(layer).items() if not name.startswith("_self_")}
+        held += _optimizers_in(attributes)
     # By identity: Keras' optimizers don't say when they are equal.
-    unique = {id(one): one for one in [*getattr(own, "optimizers", [own]), *kept]}
-    return [one for one in unique.values() if one is own or one is not model.optimizer]
+    return list({id(one): one for one in held}.values())
+
+
+def _optimizers_in(value: Any) -> Iterator[Any]:
+    if isinstance(value, keras.optimizers.Optimizer):
+        inner = getattr(value, "inner_optimizer", value)
+        yield from getattr(inner, "optimizers", [inner])
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _optimizers_in(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _optimizers_in(one)
 
 
 def momentum_of(optimizer: Any) -> float | None:
@@ -66,9 +86,9 @@ def compiled_with(model: Any) -> Any:
     Returns:
         The class name and the momentum of each of its optimizers; `None` where it is not compiled.
     """
-    if not getattr(model, "compiled", False) or model.optimizer is None:
+    if not getattr(model, "compiled", False):
         return None
-    return tuple((type(one).__name__, getattr(one, "momentum", None)) for one in optimizers_of(model))
+    return tuple((type(one).__name__, getattr(one, "momentum", None)) for one in optimizers_of(model)) or None
 
 
 def peak_rate(optimizer: Any) -> float:

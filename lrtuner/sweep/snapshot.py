@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from lrtuner.sweep.errors import UnusableModelError
+from lrtuner.sweep.optimizers import optimizers_of
 
 
 class Snapshot:
@@ -28,9 +29,14 @@ class Snapshot:
             )
         self._model = model
         # A LossScaleOptimizer that is built twice has its variables twice, and the scale it began with.
-        if not model.optimizer.built:
+        if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+        others = [one for one in optimizers_of(model) if one is not model.optimizer]
+        # Of these nobody knows which weights they will train.
+        self._unbuilt = [(one, one.get_config()) for one in others if not one.built]
+        variables = [*model.variables, *model.metrics_variables]
+        for optimizer in [model.optimizer, *others]:
+            variables += [] if optimizer is None else optimizer.variables
         # By identity: one variable may stand in several of these lists.
         unique = {id(variable): variable for variable in variables}.values()
         self._values = [(variable, np.copy(keras.ops.convert_to_numpy(variable))) for variable in unique]
@@ -40,6 +46,12 @@ class Snapshot:
         sync = getattr(self._model, "jax_state_sync", None)
         if sync is not None:
             sync()
+        for optimizer, config in self._unbuilt:
+            if optimizer.built:
+                fresh = type(optimizer).from_config(config)
+                fresh.build(optimizer._trainable_variables)
+                for variable, first in zip(optimizer.variables, fresh.variables, strict=True):
+                    variable.assign(first)
         for variable, value in self._values:
             variable.assign(value)
 

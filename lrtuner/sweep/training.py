@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ import keras
 
 from lrtuner.curve import LRCurve, Training
 from lrtuner.sweep.data import (
+    SweepData,
     in_given_order,
     in_random_order,
     is_stateful,
@@ -20,9 +22,15 @@ from lrtuner.sweep.data import (
     some_inputs,
 )
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
-from lrtuner.sweep.faults import Inspection, ended_suddenly, fault_in_words, holes_in_arrays
+from lrtuner.sweep.faults import (
+    Inspection,
+    ended_suddenly,
+    fault_in_words,
+    height_of_outlier,
+    holes_in_arrays,
+)
 from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
-from lrtuner.sweep.optimizers import own_optimizer
+from lrtuner.sweep.optimizers import optimizers_of, own_optimizer
 from lrtuner.sweep.randomness import keep_random_state, preserved_random_state
 from lrtuner.sweep.recorders import CompiledRecorder, Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder, SweepReport
@@ -33,8 +41,8 @@ from lrtuner.sweep.snapshot import Snapshot, size_of
 _STEPS_PER_CALL = 4
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
-# Values in the weights of a model that are kept to look for faults: with the optimizer's, a copy of 3 GB.
-_MOST_KEPT = 2**28
+# Values in the weights of a model that are kept to look for faults: with Adam's moments, 800 MB.
+_MOST_KEPT = 2**26
 # What a sweep leaves out of a call of `model.fit`.
 _LEFT_OUT = ("validation_data", "validation_steps", "validation_batch_size", "initial_epoch")
 
@@ -153,6 +161,10 @@ class _FinderInTraining(LRFinder):
         if self._run is not None:
             self.data.forget(self._run.batches - 1)
 
+    def expect_outliers(self) -> None:
+        """Take no single loss for a blow-up, however high."""
+        self._has_outliers = True
+
     def _keeps_start(self) -> bool:
         # To run the batch again that may have spoilt the sweep.
         return self.restore or (self.model.built and size_of(self.model) <= _MOST_KEPT)
@@ -165,6 +177,8 @@ class _FinderInTraining(LRFinder):
             super()._training(rows),
             batch_size=rows_declared(self._arguments) or rows,
             epochs=self._order.epochs,
+            is_shuffled=self.data.is_shuffled,
+            has_outliers=self._has_outliers,
         )
 
     def _data_has_ended(self) -> bool:
@@ -213,17 +227,25 @@ class _SweptFit:
         try:
             self._fit(finder.data.arguments, finder)
         except Exception:
-            # Rows of batches that were mixed may not go together, and a generator can't be read again.
-            if (
-                not finder.data.is_endless
-                or inspect.isgenerator(self._arguments["x"])
-                or finder.start is None
-            ):
+            # The rows of a batch may belong together. A generator can't be read again.
+            is_read_once = inspect.isgenerator(self._arguments["x"])
+            if not finder.data.is_endless or is_read_once or finder.start is None:
                 raise
             finder.close()
-            finder.start.restore()
-            finder.data = in_given_order(self._arguments)
-            self._fit(finder.data.arguments, finder)
+            self._sweep_again(finder, in_given_order(self._arguments))
+        height = height_of_outlier(finder.curve.losses) if finder.curve else None
+        if height is None or finder.start is None:
+            return
+        if self._inspect(finder, height).holes is not None:
+            finder.expect_outliers()
+            self._sweep_again(finder, finder.data.rest())
+
+    def _sweep_again(self, finder: _FinderInTraining, data: SweepData) -> None:
+        assert finder.start is not None
+        finder.start.restore()
+        finder.data = data
+        self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
+        self._fit(data.arguments, finder)
 
     def _build(self, finder: _FinderInTraining) -> None:
         """Give the model its weights, so that they can be kept."""
@@ -270,10 +292,17 @@ class _SweptFit:
         if finder.start is None:
             where = holes_in_arrays(self._arguments)
             return None if where is None else fault_in_words(loss, index + 1, {"x": 1}, self._arguments)
-        only = finder.data.only(index)
+        holes = self._inspect(finder, math.inf).holes
+        return None if holes is None else fault_in_words(loss, index + 1, holes, self._arguments)
+
+    def _inspect(self, finder: _FinderInTraining, limit: float) -> Inspection:
+        """Run the batch that has ended the sweep at the weights of the start."""
+        assert finder.start is not None
+        assert finder.curve is not None
+        only = finder.data.only(len(finder.curve) - 1)
         # Data that don't come in the same order again show their faults in as many batches, more or less.
-        most = 1 if only is not None else max(2 * len(curve), MIN_DEFAULT_STEPS)
-        inspection = Inspection(most, finder.optimizer)
+        most = 1 if only is not None else max(2 * len(finder.curve), MIN_DEFAULT_STEPS)
+        inspection = Inspection(most, finder.optimizer, limit)
         finder.start.restore()
         self._model.steps_per_execution = 1
         try:
@@ -284,8 +313,7 @@ class _SweptFit:
             inspection.close()
             if finder.restore:
                 finder.start.restore()
-        holes = inspection.holes
-        return None if holes is None else fault_in_words(loss, index + 1, holes, self._arguments)
+        return inspection
 
     def close(self) -> None:
         """Give the model back, also after an exception."""
@@ -335,7 +363,7 @@ def check_trainable(model: Any, x: Any) -> None:
             f"Expected a Keras model, got {model!r} of type {type(model).__name__}: pass a keras.Model "
             "that is compiled."
         )
-    if not model.compiled or model.optimizer is None:
+    if not model.compiled or not optimizers_of(model):
         raise UnusableModelError(
             f"The model {model.name!r} is not compiled, so it has no learning rate to sweep: "
             "call model.compile(optimizer=..., loss=...) before it is returned or swept."
