@@ -180,7 +180,7 @@ class SettingRanges:
         key = (sweep.learning_rate, setting_key(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
-            moved = _moved(sweep.lr_range, 10.0**shift)
+            moved = moved_range(sweep.lr_range, 10.0**shift)
             entry = self._names.declarations[sweep.learning_rate].entry()
             self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
@@ -344,7 +344,7 @@ class SettingRanges:
         return None if better is None else Advice(searched, better)
 
 
-def _moved(lr_range: LRRange, factor: float) -> LRRange:
+def moved_range(lr_range: LRRange, factor: float) -> LRRange:
     """Return a range with its evidence at rates that are higher by a factor."""
     evidence = lr_range.evidence
     if evidence is not None:
