@@ -146,6 +146,16 @@ class SettingRanges:
         declares = self.setting_space.declares
         return [name for name in self._names.known() if name in values and declares(name, values)]
 
+    def add_new_rates(self, values: dict[str, Any]) -> None:
+        """Give a proposal a value of each learning rate that was declared since it was made.
+
+        Args:
+            values: The proposal's values, changed in place.
+        """
+        for entry in self._wrapped.hyperparameters.space:
+            if entry.name in self._names.known() and not entry.conditions:
+                values.setdefault(entry.name, entry.default)
+
     def sweep_of(self, name: str, values: Mapping[str, Any]) -> Sweep | None:
         """Return the finished sweep that a trial belongs to.
 
