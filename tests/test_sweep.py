@@ -717,7 +717,7 @@ def test_torch_data_loader():
 def test_mirrored_strategy_on_two_logical_devices():
     # Logical devices must be made before TensorFlow starts: in a process of its own.
     program = """
-import numpy as np, tensorflow as tf, keras, lrtuner
+import warnings, numpy as np, tensorflow as tf, keras, lrtuner
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 rng = np.random.default_rng(0)
@@ -737,6 +737,12 @@ mirrored = lrtuner.find_lr(model, x, y, **arguments)
 np.testing.assert_allclose(mirrored.losses, single.losses, rtol=1e-4)
 assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.variables))
 assert abs(float(model.optimizer.learning_rate.numpy()) - 0.05) < 1e-8
+y[50] = np.nan
+dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    lrtuner.find_lr(model, dataset, steps=24, verbose=0)
+assert "y holds NaN or infinite values in 1 of" in str([str(one.message) for one in caught])
 print("the same")
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -333,8 +333,17 @@ def pairs(x, y, size=32):
     return [(x[start : start + size], y[start : start + size]) for start in range(0, len(x), size)]
 
 
-def range_of(curve):
-    suggested = lrtuner.suggest_range(curve)
+def swept_range(model, x, y=None, *, random_order=True, shuffle=False, **arguments):
+    model = model()
+    report = sweep_in_training(
+        model,
+        lambda: model.fit(x, y, shuffle=shuffle, verbose=0, **arguments),
+        min_lr=1e-7,
+        max_lr=10.0,
+        steps=None,
+        shuffle=random_order,
+    )
+    suggested = lrtuner.suggest_range(report.curve)
     return suggested.min_lr, suggested.max_lr
 
 
@@ -354,25 +363,65 @@ SORTED = {
 
 @pytest.mark.parametrize("source", SORTED)
 def test_rows_that_are_sorted_by_class(source):
-    def swept(x, y, *, shuffle, keep):
+    def model():
         keras.utils.set_random_seed(1)
         model = keras.Sequential(
             [keras.layers.Input((20,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10)]
         )
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        return range_of(
-            sweep_in_training(
-                model,
-                lambda: model.fit(x, y, shuffle=shuffle, verbose=0),
-                min_lr=1e-7,
-                max_lr=10.0,
-                steps=None,
-                shuffle=not keep,
-            ).curve
-        )
+        return model
 
-    reference = swept(POINTS, CLASSES, shuffle=True, keep=True)
-    assert_agree(swept(*SORTED[source](), shuffle=False, keep=False), reference)
+    shuffled_by_keras = swept_range(model, POINTS, CLASSES, random_order=False, shuffle=True)
+    assert_agree(swept_range(model, *SORTED[source]()), shuffled_by_keras)
     # In order it gives another range, or is seen through.
     with pytest.raises((AssertionError, lrtuner.NoRangeError)):
-        assert_agree(swept(*SORTED[source](), shuffle=False, keep=True), reference)
+        assert_agree(swept_range(model, *SORTED[source](), random_order=False), shuffled_by_keras)
+
+
+def test_a_folder_that_is_read_class_by_class(tmp_path):
+    random = np.random.default_rng(0)
+    classes = np.repeat(range(4), 160)
+    patterns = random.uniform(60, 190, (4, 8, 8, 3))
+    images = np.clip(patterns[classes] + random.normal(0, 60, (640, 8, 8, 3)), 0, 255).astype("uint8")
+    for number, (image, label) in enumerate(zip(images, classes, strict=True)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        tf.io.write_file(str(tmp_path / str(label) / f"{number:03}.png"), tf.io.encode_png(image))
+    folder = keras.utils.image_dataset_from_directory(
+        tmp_path, image_size=(8, 8), batch_size=16, shuffle=False, verbose=False
+    )
+
+    def model():
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential(
+            [
+                keras.layers.Input((8, 8, 3)),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.Flatten(),
+                keras.layers.Dense(32, activation="relu"),
+                keras.layers.Dense(4),
+            ]
+        )
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    assert_agree(swept_range(model, folder), swept_range(model, images, classes, batch_size=16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("trend", ["season", "straight"])
+def test_a_time_series_in_its_order(optimizer, trend):
+    time = np.arange(18_000)
+    slow = 2 * np.sin(2 * np.pi * time / 9000) if trend == "season" else 4 * time / 18_000 - 2
+    noise = 0.2 * np.random.default_rng(0).normal(size=len(time))
+    series = (slow + 0.5 * np.sin(2 * np.pi * time / 50) + noise).astype("float32")
+    windows = np.lib.stride_tricks.sliding_window_view(series, 20)[:-1, :, None]
+
+    def model():
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.layers.Input((20, 1)), keras.layers.LSTM(16), keras.layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        return model
+
+    in_order = keras.utils.timeseries_dataset_from_array(series[:-20, None], series[20:], 20, batch_size=32)
+    assert_agree(swept_range(model, in_order), swept_range(model, windows, series[20:], batch_size=32))

@@ -213,7 +213,15 @@ class InspectingRecorder(StepwiseRecorder):
 
     def _seen_in(self, data: Any) -> dict[str, Any]:
         parts = zip(self.NAMES, keras.utils.unpack_x_y_sample_weight(data), strict=True)
-        return {name: _rows_with_holes(part) for name, part in parts}
+        seen = {name: _rows_with_holes(part) for name, part in parts}
+        strategy = getattr(self._step.model, "distribute_strategy", None)
+        if strategy is None or strategy.num_replicas_in_sync == 1:
+            return seen
+        import tensorflow as tf
+
+        # Each replica has a part of the batch, and Keras reports what the first one says.
+        replica = tf.distribute.get_replica_context()
+        return {name: replica.all_reduce(tf.distribute.ReduceOp.SUM, rows) for name, rows in seen.items()}
 
 
 class CompiledRecorder:
