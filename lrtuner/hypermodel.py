@@ -180,12 +180,12 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             return self.hypermodel.fit(hyperparameters, model, *args, **kwargs)
 
         with contextlib.suppress(SweepIsOver):
-            self._sweep_once(hp, model, task, train)
+            self._sweep(hp, model, task, train)
         if self._task is not None:
             raise SweepIsOver
         return _as_if_trained(self._loss, model, task)
 
-    def _sweep_once(
+    def _sweep(
         self, hp: kt.HyperParameters, model: Any, task: SweepTask, train: Callable[[kt.HyperParameters], Any]
     ) -> None:
         """Sweep while a model is trained, unless the trial has had its sweep, and keep the answer."""
@@ -243,7 +243,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         def fit(*args: Any, **kwargs: Any) -> Any:
             del model.fit
             args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
-            self._sweep_once(hp, model, task, functools.partial(train, args, kwargs))
+            self._sweep(hp, model, task, functools.partial(train, args, kwargs))
             if leaves or self._task is not None:
                 raise SweepIsOver
             return _as_if_trained(self._loss, model, task)

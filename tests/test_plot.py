@@ -194,6 +194,14 @@ def test_drawing_again_keeps_one_panel(ax):
     assert len(below(ax).lines) == 1
 
 
+def test_axes_that_share_their_rates_get_a_panel_each():
+    axes = Figure().subplots(1, 2, sharex=True)
+    for ax in axes:
+        plot_curve(curve(), ax=ax, trials=[(1e-3, 0.5)])
+    panels = [one for one in axes[0].figure.axes if one not in axes]
+    assert [len(panel.lines) for panel in panels] == [1, 1]
+
+
 def test_axes_without_a_grid_are_split():
     ax = Figure().add_axes((0.1, 0.2, 0.8, 0.6))
     plot_curve(curve(), ax=ax, trials=[(1e-3, 0.5)])
@@ -376,6 +384,7 @@ def test_what_a_sweep_lacks_is_said(ax):
         Sweep("lion", curve(np.full(100, np.nan)), reason="the first loss is NaN"),
     ]
     plot_sweeps(sweeps, ax=ax)
+    assert notes(ax).startswith("The bars along the top are the ranges to search")
     assert "sgd: no curve: the model costs $5 and failed" in notes(ax)
     assert "rmsprop: no range: the curve is flat" in notes(ax)
     assert "lion: no curve: the first loss is NaN" in notes(ax)
@@ -525,6 +534,7 @@ def test_plot_search_of_several(ax):
     assert legend(ax) == ["adam, 0.001 to 0.03", "sgd", "no sweep"]
     np.testing.assert_array_equal(line(ax, "_best").get_xydata(), [(0.1, 0.9)])
     assert "The best of 5 trials: acc 0.9 at a learning rate of 0.1." in notes(ax)
+    assert "The bars along the top are the ranges to search" in notes(ax)
     assert "sgd: no range: the curve is flat" in notes(ax)
 
 

@@ -1028,7 +1028,7 @@ class TestHooks:
         hypermodel = lrtuner.LRRangeHyperModel(Folds()) if stock else Folds()
         own = Own(lrtuner.LRRangeOracle(random_search(1), steps=60), hypermodel, directory=tmp_path)
         assert_narrowed(search(own))
-        # A tuner of KerasTuner's can't be left, so each fold is there for the sweep, and the first one is it.
+        # A tuner of KerasTuner's can't be left, so its folds go on. Only the first one is swept.
         assert fits == [True] * (1 + stock) + [False] * 2
         assert "Traceback" not in capfd.readouterr().err
 

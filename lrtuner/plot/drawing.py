@@ -115,16 +115,18 @@ def _draw_curve(axes: Axes, one: Series, low: float, high: float, *, alone: bool
 
 def _mark_the_end(axes: Axes, one: Series, smoothed: FloatArray, high: float) -> None:
     """Put a cross where a curve ends because its loss blows up, or where it leaves the losses shown."""
-    drawn = np.flatnonzero(np.isfinite(smoothed))
-    if not len(drawn):
+    # The last point in the picture, and the next one if the line goes on beyond.
+    shown = np.flatnonzero(smoothed <= high)
+    if not len(shown):
         return
-    rates, ends = np.log10(one.learning_rates[drawn[-2:]]), smoothed[drawn[-2:]]
-    rate, loss = rates[-1], ends[-1]
-    if ends[0] < high < loss:
-        rate, loss = np.interp(high, ends, rates), high
+    last = shown[-1]
+    rates, losses = np.log10(one.learning_rates[last : last + 2]), smoothed[last : last + 2]
+    rate, loss = rates[0], losses[0]
+    if losses[-1] > high:
+        rate, loss = np.interp(high, losses, rates), high
     axes.plot(
         10.0**rate,
-        min(loss, high),
+        loss,
         marker="X",
         markersize=8,
         color=one.look.colour,
@@ -329,8 +331,8 @@ def draw_trials(
     drawn = (low, high) if high > low else (low - half, low + half)
     for one in series:
         _draw_points(axes, one, (low, high), drawn, alone=len(series) == 1)
-    # Room for the words beside the best, and for half a marker everywhere.
-    room = 0.5 * (_TRIAL + 3) / height
+    # Room for the words beside the best, and for a marker everywhere.
+    room = 1.5 * _TRIAL / height
     words_room = min(room + (LINE * font_size(SMALL) + 0.5 * _BEST) / height, 0.4)
     best = objective.best(scores)
     is_max = objective.direction == "max"

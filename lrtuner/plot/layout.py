@@ -29,16 +29,16 @@ _SWATCH = 4.0
 # What labels and ticks take beside and below axes, in font sizes.
 _LABELS = 5.5
 # The most that may be taken of the height: by the legend before it leaves out what it may, and what it must
-# not; by the sentences below the axes; and by all that is added around the axes.
+# not; by what is said below the axes of one sweep, and of several; and by all that is added around the axes.
 _LEGEND_SHARE = 0.2
 _LONGEST_SHARE = 0.45
-_CAPTION_SHARE = 0.16
+_CAPTION_SHARE, _CAPTIONS_SHARE = 0.16, 0.25
 _ADDED_SHARE = 0.6
 # The heights of the losses and of the trials below them.
 _PANELS = (2, 1)
 # A new figure with both is so many times as high as one with the losses alone.
 _TALLER = 1.3
-_TRIALS_PANEL = "<lrtuner trials>"
+_TRIALS_PANEL = "trials below axes"
 # What a reason or a user's name holds is text: dollar signs are no formula.
 PLAIN: dict[str, Any] = {"parse_math": False}
 
@@ -62,7 +62,7 @@ def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -
     figure = Figure(layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.add_subplot())
-    if any(axes.get_label() == _TRIALS_PANEL for axes in figure.axes):
+    if any(str(axes.get_label()).startswith(_TRIALS_PANEL) for axes in figure.axes):
         _make_taller(figure)
     target = pathlib.Path(path)
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
@@ -108,10 +108,11 @@ def _make_taller(figure: Figure) -> None:
 def panel_below(axes: Axes) -> Axes:
     """Split the axes; return the lower part, which has the same rates. One that is there is emptied."""
     figure = axes.figure
+    label = f"{_TRIALS_PANEL} {id(axes)}"
     for other in figure.axes:
-        if other.get_label() == _TRIALS_PANEL and other.get_shared_x_axes().joined(other, axes):
+        if other.get_label() == label:
             other.clear()
-            other.set_label(_TRIALS_PANEL)
+            other.set_label(label)
             return other
     place = axes.get_subplotspec()
     if place is None:
@@ -119,10 +120,10 @@ def panel_below(axes: Axes) -> Axes:
         left, bottom, width, height = axes.get_position().bounds
         lower = height * _PANELS[1] / sum(_PANELS)
         axes.set_position((left, bottom + 1.1 * lower, width, height - 1.1 * lower))
-        return figure.add_axes((left, bottom, width, lower), sharex=axes, label=_TRIALS_PANEL)
+        return figure.add_axes((left, bottom, width, lower), sharex=axes, label=label)
     grid = place.subgridspec(2, 1, height_ratios=_PANELS, hspace=0.05)
     axes.set_subplotspec(grid[0])
-    return figure.add_subplot(grid[1], sharex=axes, label=_TRIALS_PANEL)
+    return figure.add_subplot(grid[1], sharex=axes, label=label)
 
 
 def text_colour(axes: Axes) -> Any:
@@ -275,7 +276,8 @@ def put_below(axes: Axes, notes: Sequence[str]) -> float:
     """Put sentences below the axes, under the label of the rates; return their height."""
     width, _ = size_of(axes)
     size = font_size(SMALL)
-    most = max(int(_CAPTION_SHARE * axes.figure.bbox.height * _POINTS / axes.figure.dpi / (size * LINE)), 2)
+    share = _CAPTION_SHARE if len(notes) == 1 else _CAPTIONS_SHARE
+    most = max(int(share * axes.figure.bbox.height * _POINTS / axes.figure.dpi / (size * LINE)), 2)
     each = most if len(notes) == 1 else 2
     lines = list(itertools.chain.from_iterable(wrapped(note, width, SMALL, each) for note in notes))
     if not lines:

@@ -75,7 +75,13 @@ def sweep_notes(series: Sequence[Series]) -> list[str]:
     if not series:
         return ["There are no sweeps."]
     notes = [_sweep_note(one, alone=len(series) == 1) for one in series]
-    return [note for note in notes if note]
+    return [*_bars_note(series), *(note for note in notes if note)]
+
+
+def _bars_note(series: Sequence[Series]) -> list[str]:
+    if len(series) == 1 or all(one.lr_range is None for one in series):
+        return []
+    return ["The bars along the top are the ranges to search."]
 
 
 def _sweep_note(one: Series, *, alone: bool) -> str:
@@ -105,6 +111,7 @@ def search_notes(series: Sequence[Series], objective: Objective) -> list[str]:
         at, score = trials[best]
         which = f"The best of {len(trials)} trials" if len(trials) > 1 else "The only trial"
         notes.append(f"{which}: {objective.name} {score:.4g} at a learning rate of {rate(at)}.")
+    notes += _bars_note(series)
     for one in series:
         if one.lr_range is None and one.reason:
             notes.append(("There is " if len(series) == 1 else f"{one.name}: ") + _lacking("range", one))

@@ -124,24 +124,32 @@ def settings_not_declared(unknown: Sequence[str], declared: Sequence[str]) -> No
     )
 
 
-def names_not_declared(missing: Sequence[str], declared: Sequence[str], *, is_over: bool) -> None:
-    """Warn that the list of learning rates names hyperparameters that there are not.
+def names_not_declared_yet(missing: Sequence[str], declared: Sequence[str], *, verbose: int) -> None:
+    """Print that the list of learning rates names hyperparameters that may still appear.
 
     Args:
         missing: Those.
         declared: All that there are.
-        is_over: Whether the search is over; otherwise a branch of the build function may declare them yet.
+        verbose: 0 for silence.
     """
-    if is_over:
-        warn(
-            f"learning_rate names {missing}, which no model of this search has declared: nothing was swept "
-            f"for them. Declared were {declared}."
-        )
-    else:
-        warn(
+    if verbose:
+        print(
             f"learning_rate names {missing}, which no model built so far has declared: a sweep is run for "
             f"them once one does. Declared are {declared}."
         )
+
+
+def names_never_declared(missing: Sequence[str], declared: Sequence[str]) -> None:
+    """Warn, when the search is over, that the list of learning rates names what there never was.
+
+    Args:
+        missing: The hyperparameters that there are not.
+        declared: All that there are.
+    """
+    warn(
+        f"learning_rate names {missing}, which no model of this search has declared: nothing was swept for "
+        f"them. Declared were {declared}."
+    )
 
 
 def rates_not_swept(names: Sequence[str], swept: Sequence[str], *, verbose: int) -> None:

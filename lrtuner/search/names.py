@@ -247,15 +247,17 @@ class LearningRates:
             messages.rates_not_swept(late, self.known(), verbose=self._wrapped.verbose)
 
     def check_names_are_declared(self, *, is_over: bool) -> None:
-        """Warn if nothing has declared a learning rate that the user named in a list.
+        """Say so if nothing has declared a learning rate that the user named in a list.
 
         Args:
-            is_over: Whether the search is over.
+            is_over: Whether the search is over; otherwise a branch not taken so far may declare it yet.
         """
         registered = self._registered()
         missing = [name for name in self._options.several_names if name not in registered]
-        if missing:
-            messages.names_not_declared(missing, sorted(registered), is_over=is_over)
+        if missing and is_over:
+            messages.names_never_declared(missing, sorted(registered))
+        elif missing:
+            messages.names_not_declared_yet(missing, sorted(registered), verbose=self._wrapped.verbose)
 
     def check_declaration(self, hyperparameters: kt.HyperParameters, *, may_come_late: bool) -> None:
         """Warn if a learning rate is declared otherwise than when its sweep was run.

@@ -59,6 +59,7 @@ class Proposals:
         for _ in range(internals.most_collisions(self._wrapped)):
             if self.held is not None and self.held.trial_id == trial_id:
                 response = self.held.response
+                self._ranges.add_new_rates(response["values"])
             else:
                 response = original(trial_id)
             values = response.get("values")

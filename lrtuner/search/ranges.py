@@ -146,6 +146,16 @@ class SettingRanges:
         declares = self.setting_space.declares
         return [name for name in self._names.known() if name in values and declares(name, values)]
 
+    def add_new_rates(self, values: dict[str, Any]) -> None:
+        """Give a proposal a value of each learning rate that was declared since it was made.
+
+        Args:
+            values: The proposal's values, changed in place.
+        """
+        for entry in self._wrapped.hyperparameters.space:
+            if entry.name in self._names.known() and not entry.conditions:
+                values.setdefault(entry.name, entry.default)
+
     def sweep_of(self, name: str, values: Mapping[str, Any]) -> Sweep | None:
         """Return the finished sweep that a trial belongs to.
 
@@ -180,7 +190,7 @@ class SettingRanges:
         key = (sweep.learning_rate, setting_key(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
-            moved = _moved(sweep.lr_range, 10.0**shift)
+            moved = moved_range(sweep.lr_range, 10.0**shift)
             entry = self._names.declarations[sweep.learning_rate].entry()
             self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
@@ -344,7 +354,7 @@ class SettingRanges:
         return None if better is None else Advice(searched, better)
 
 
-def _moved(lr_range: LRRange, factor: float) -> LRRange:
+def moved_range(lr_range: LRRange, factor: float) -> LRRange:
     """Return a range with its evidence at rates that are higher by a factor."""
     evidence = lr_range.evidence
     if evidence is not None:

@@ -17,6 +17,7 @@ from lrtuner.sweep.data import (
     SweepData,
     in_given_order,
     in_random_order,
+    is_array_like,
     is_stateful,
     rows_declared,
     some_inputs,
@@ -299,10 +300,15 @@ class _SweptFit:
         """Run the batch that has ended the sweep at the weights of the start."""
         assert finder.start is not None
         assert finder.curve is not None
-        only = finder.data.only(len(finder.curve) - 1)
-        # Data that don't come in the same order again show their faults in as many batches, more or less.
-        most = 1 if only is not None else max(2 * len(finder.curve), MIN_DEFAULT_STEPS)
-        inspection = Inspection(most, finder.optimizer, limit)
+        batches = len(finder.curve)
+        only = finder.data.only(batches - 1)
+        if only is not None:
+            batches = 1
+        elif not is_array_like(self._arguments["x"]):
+            # Data that don't come in the same order again show their faults in as many batches, more or less.
+            batches = max(2 * batches, MIN_DEFAULT_STEPS)
+        inspection = Inspection(batches, finder.optimizer, limit)
+        after = Snapshot(self._model)
         finder.start.restore()
         self._model.steps_per_execution = 1
         try:
@@ -311,8 +317,7 @@ class _SweptFit:
                 self._fit(only or finder.data.arguments, inspection)
         finally:
             inspection.close()
-            if finder.restore:
-                finder.start.restore()
+            after.restore()
         return inspection
 
     def close(self) -> None:
