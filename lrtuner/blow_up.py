@@ -20,7 +20,7 @@ class BlowUpDetector:
     - A median of the last 5 losses that lies above the start (the median of the first 5) by more than
       `max(3 * descent, 10 * noise)`, where `descent` is how far that median has fallen below the start so far
       and `noise` the robust standard deviation of a batch's loss.
-    - A single loss that lies above the start by more than `30 * max(descent, noise)`, and 5 times as high as
+    - A single loss that lies above the start by more than `30 * max(descent, noise)`, and 10 times as high as
       any loss before it. One step at too high a rate can kill every relu of a net. Its loss is level again
       at the next batch, so no median ever sees it.
 
@@ -41,8 +41,8 @@ class BlowUpDetector:
     # well.
     SINGLE = 30.0
     # Heavy noise brings losses of every height, and one far above all of them is no more of the same. Of 100
-    # sweeps of 300 batches of Student's t with 2 degrees of freedom 4 blow up with this, and 6 without it.
-    SINGLE_HEIGHTS = 5.0
+    # sweeps of 300 batches of Student's t with 2 degrees of freedom 2 blow up with this, and 6 without it.
+    SINGLE_HEIGHTS = 10.0
 
     def __init__(self, *, has_outliers: bool = False) -> None:
         self._has_outliers = has_outliers
@@ -56,6 +56,11 @@ class BlowUpDetector:
     def is_single(self) -> bool:
         """Whether it is a single loss that has blown up: outlying rows in the data can look the same."""
         return self._is_single
+
+    @property
+    def calm_limit(self) -> float:
+        """Loss above which a batch stands out of the noise where no learning rate plays a part."""
+        return self._start + self.NOISES * self._noise
 
     @property
     def limit(self) -> float:

@@ -17,9 +17,11 @@ Trials whose id begins with `lr_sweep` are lrtuner's own. KerasTuner numbers its
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import keras_tuner as kt
@@ -42,7 +44,12 @@ _WAITING_ID = SWEEP_PREFIX + "_wait"
 # worker lives, and the answer brings the worker the error that has ended the search, if one has.
 _NEWS_PREFIX = SWEEP_PREFIX + "_news/"
 
-_NO_TRAINING = "the tuner ended its trial without training through HyperModel.fit and model.fit"
+NO_TRAINING = (
+    "the tuner ended its trial without training through HyperModel.fit and model.fit: train with "
+    "self.hypermodel.fit(hp, model, ...), or call fit on the model that self.hypermodel.build(hp) returns"
+)
+# Lines of an error that are shown; some libraries print their data in it.
+_MOST_LINES = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,13 +61,19 @@ class SweepTask:
         max_lr: Last learning rate of the ramp.
         steps: Batches in the sweep, or None for the default.
         learning_rate: Name of the hyperparameter to sweep, or None where the training code will declare it.
-        learning_rates: Names of all learning rates where the user named several, otherwise empty.
+        learning_rates: Names of all learning rates where the user named several, otherwise empty. The search
+            space may lack some, which only a branch of the build function declares.
+        others_count: Whether the learning rates that other branches declare are to be swept, too; not where
+            the user named one.
         settings: The hyperparameters that move the range, or None where this sweep is to find them.
+        is_first: Whether this is the search's first sweep, which looks at what each setting declares.
         scales: Whether to look for the hyperparameter that is the batch size.
         number: Which sweep of the search this is, counted from 1.
         epochs: Epochs in one full training where the oracle sets them, as Hyperband does.
         objective_is_named: Whether the search has an objective. Without one, KerasTuner takes nothing but a
             number for the result of a training.
+        objectives: Names of the metrics that the search looks at.
+        may_fall_back: Whether the sweep is run once more, at the default values, should it fail.
     """
 
     min_lr: float
@@ -68,11 +81,15 @@ class SweepTask:
     steps: int | None
     learning_rate: str | None
     learning_rates: tuple[str, ...]
+    others_count: bool
     settings: SettingSpace | None
+    is_first: bool
     scales: bool
     number: int
     epochs: int | None
     objective_is_named: bool
+    objectives: tuple[str, ...] = ()
+    may_fall_back: bool = False
 
     def write_to(self, hyperparameters: kt.HyperParameters) -> None:
         """Make a sweep of the trial that will have these hyperparameters."""
@@ -87,7 +104,8 @@ class SweepTask:
         config = json.loads(hyperparameters.values[TASK_KEY])
         settings = config["settings"]
         config["settings"] = None if settings is None else SettingSpace.from_config(settings)
-        config["learning_rates"] = tuple(config["learning_rates"])
+        for name in ("learning_rates", "objectives"):
+            config[name] = tuple(config[name])
         return cls(**config)
 
 
@@ -99,13 +117,22 @@ class SweepAnswer:
         report: The sweep's curve and what is known of the training, or None where the sweep failed.
         relation: How the hyperparameter's values turn into learning rates.
         settings: The hyperparameters that move the range, or None where the sweep failed.
+        learning_rate: Name of the hyperparameter that was swept, or None where the sweep failed.
         error: Why there is no report, in words, or None where there is one.
     """
 
     report: SweepReport | None = None
     relation: Relation = IDENTITY
     settings: SettingSpace | None = None
+    learning_rate: str | None = None
     error: str | None = None
+
+    @property
+    def learning_rates(self) -> tuple[str, ...]:
+        """The learning rates that the sweep has found, the one that was swept first."""
+        branches = () if self.settings is None else self.settings.learning_rates
+        swept = () if self.learning_rate is None else (self.learning_rate,)
+        return tuple(dict.fromkeys((*swept, *branches)))
 
     def write_to(self, hyperparameters: kt.HyperParameters) -> None:
         """Put the answer among the hyperparameters of the sweep's trial."""
@@ -116,6 +143,7 @@ class SweepAnswer:
             **self.report.to_config(),
             "relation": self.relation.to_config(),
             "settings": self.settings.to_config(),
+            "learning_rate": self.learning_rate,
         }
         hyperparameters.values[REPORT_KEY] = json.dumps(config, allow_nan=False)
 
@@ -124,15 +152,16 @@ class SweepAnswer:
         """Return the answer of a sweep's trial that has ended; a report that can't be read is an error."""
         values = trial.hyperparameters.values
         if REPORT_KEY not in values:
-            return cls(error=values.get(ERROR_KEY) or _last_line(trial.message) or _NO_TRAINING)
+            return cls(error=values.get(ERROR_KEY) or _error_in(trial.message) or NO_TRAINING)
         try:
             config = json.loads(values[REPORT_KEY])
             relation = Relation.from_config(config.pop("relation"))
             settings = SettingSpace.from_config(config.pop("settings"))
+            learning_rate = config.pop("learning_rate")
             report = SweepReport.from_config(config)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return cls(error=f"the sweep's report can't be read: {type(error).__name__}: {error}")
-        return cls(report=report, relation=relation, settings=settings)
+        return cls(report=report, relation=relation, settings=settings, learning_rate=learning_rate)
 
 
 def is_sweep(hyperparameters: kt.HyperParameters) -> bool:
@@ -145,15 +174,25 @@ def is_swept(hyperparameters: kt.HyperParameters) -> bool:
     return REPORT_KEY in hyperparameters.values
 
 
-def keep_error(trial: Any) -> None:
-    """Put the reason why a sweep's trial has failed where it crosses gRPC, which drops a trial's message."""
-    if trial.message and is_sweep(trial.hyperparameters):
-        trial.hyperparameters.values.setdefault(ERROR_KEY, _last_line(trial.message))
+def error_text(error: BaseException) -> str:
+    """Return an error in words: its class and its message, which is cut where it is long."""
+    return _shortened(f"{type(error).__name__}: {error}")
 
 
-def _last_line(message: str | None) -> str:
-    """Return the last line of a trial's message: of a traceback, the error itself."""
-    return (message or "").strip().rpartition("\n")[2]
+def _error_in(message: str | None) -> str:
+    """Return the error that a trial's message tells of: of a traceback, what follows its last frame."""
+    lines = (message or "").strip().splitlines()
+    frames = [index for index, line in enumerate(lines) if line.startswith(("Traceback", '  File "'))]
+    if frames:
+        # A frame's lines are indented, the error is not; what follows its first line may be either.
+        rest = lines[frames[-1] + 1 :]
+        lines = rest[next((index for index, line in enumerate(rest) if line[:1].strip()), 0) :]
+    return _shortened("\n".join(lines))
+
+
+def _shortened(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "..."])
 
 
 def without_reserved(hyperparameters: kt.HyperParameters) -> kt.HyperParameters:
@@ -162,6 +201,18 @@ def without_reserved(hyperparameters: kt.HyperParameters) -> kt.HyperParameters:
     for key in reserved_values(hyperparameters):
         del hyperparameters.values[key]
     return hyperparameters
+
+
+@contextlib.contextmanager
+def reserved_set_aside(hyperparameters: kt.HyperParameters) -> Iterator[None]:
+    """Take lrtuner's own values out of hyperparameters while the user's code has them."""
+    reserved = reserved_values(hyperparameters)
+    for key in reserved:
+        del hyperparameters.values[key]
+    try:
+        yield
+    finally:
+        hyperparameters.values.update(reserved)
 
 
 def reserved_values(hyperparameters: kt.HyperParameters) -> dict[str, Any]:

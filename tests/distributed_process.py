@@ -9,7 +9,19 @@ import types
 
 import keras
 import keras_tuner as kt
-from searches import FIT, X, Y, build_choice, build_model, compiled, declared_rate, random_search, rates
+from searches import (
+    FIT,
+    RATE,
+    X,
+    Y,
+    build_branches,
+    build_choice,
+    build_model,
+    compiled,
+    declared_rate,
+    is_swept,
+    random_search,
+)
 
 import lrtuner
 
@@ -56,14 +68,16 @@ class Recorded(kt.HyperModel):
     """Writes down what it trains, and fails as the options say."""
 
     def build(self, hp):
-        if options.get("failure") == "not compiled" and hp.values.get("lrtuner/sweep"):
+        if options.get("failure") == "not compiled":
             return keras.Sequential(
                 [keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))]
             )
+        if options.get("branches"):
+            return build_branches(hp)
         return (build_choice if options.get("optimizers") else build_model)(hp)
 
-    def fit(self, hp, model, *args, **kwargs):
-        sweep = "lrtuner/sweep" in hp.values
+    def fit(self, _, model, *args, **kwargs):
+        sweep = is_swept(model)
         log("sweep" if sweep else "trial")
         if strategy:
             log(f"{model.distribute_strategy.num_replicas_in_sync} replicas")
@@ -121,12 +135,16 @@ tuner.search(X, Y, **FIT)
 if NAME == "chief":
     lr_range = tuner.oracle.lr_range
     axes = tuner.oracle.plot_sweeps()
+    tried = [trial.hyperparameters.values for _, trial in sorted(tuner.oracle.trials.items())]
     print(
         "RESULT",
         json.dumps(
             {
                 "lr_range": lr_range and [lr_range.min_lr, lr_range.max_lr],
-                "rates": rates(tuner),
+                "rates": [
+                    values[f"{values['optimizer']}_lr" if options.get("branches") else RATE]
+                    for values in tried
+                ],
                 "statuses": [trial.status for trial in tuner.oracle.trials.values()],
                 "sweeps": len(tuner.oracle.sweeps),
                 "ranges": {
@@ -134,10 +152,7 @@ if NAME == "chief":
                     and [sweep.lr_range.min_lr, sweep.lr_range.max_lr]
                     for sweep in tuner.oracle.sweeps
                 },
-                "optimizers": [
-                    trial.hyperparameters.values.get("optimizer")
-                    for _, trial in sorted(tuner.oracle.trials.items())
-                ],
+                "optimizers": [values.get("optimizer") for values in tried],
                 "reason": tuner.oracle.sweeps[-1].reason,
                 "plotted": len(axes.lines) > 0,
             }

@@ -45,6 +45,22 @@ def build_choice(hp, names=tuple(OPTIMIZERS)):
     return model
 
 
+def is_swept(model):
+    """Return whether the model's `fit` is a sweep."""
+    return "fit" in vars(model)
+
+
+def build_branches(hp, names=("adam", "sgd")):
+    """A model with an optimizer to choose, each with a learning rate of its own in a plain if."""
+    if hp.Choice("optimizer", list(names)) == "adam":
+        optimizer = keras.optimizers.Adam(hp.Float("adam_lr", 1e-6, 10.0, sampling="log"))
+    else:
+        optimizer = keras.optimizers.SGD(hp.Float("sgd_lr", 1e-6, 10.0, sampling="log"))
+    model = compiled(0.1, hp.Int("units", 2, 3))
+    model.compile(optimizer, loss="mse")
+    return model
+
+
 def random_search(max_trials=2, **arguments):
     return kt.oracles.RandomSearchOracle(objective="val_loss", max_trials=max_trials, seed=7, **arguments)
 

@@ -101,6 +101,18 @@ def test_drop_ins(tmp_path, name):
     assert len(outcome.who("sweep")) == 1
 
 
+def test_rates_of_branches(tmp_path):
+    """What only the other branch declares comes back from the worker that has built it."""
+    outcome = run(tmp_path, branches=True, trials=6)
+    assert set(outcome.codes.values()) == {0}, outcome.outputs
+    assert outcome.result["sweeps"] == 2
+    assert [event for _, _, event in outcome.events if event in ("sweep", "trial")][:2] == ["sweep"] * 2
+    assert set(outcome.result["optimizers"]) == {"adam", "sgd"}
+    for name, rate in zip(outcome.result["optimizers"], outcome.result["rates"], strict=True):
+        low, high = outcome.result["ranges"][name]
+        assert low <= rate <= high
+
+
 def test_several_sweeps_at_once(tmp_path):
     """The first sweep tells which there are; then each worker runs one, and no trial begins before."""
     outcome = run(tmp_path, optimizers=True, trials=6, seconds={"worker0": 3, "worker1": 3})
@@ -150,7 +162,8 @@ def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):
 def test_sweep_that_raises_ends_in_unnarrowed_search(tmp_path):
     outcome = run(tmp_path, names=(CHIEF, "worker0"), failure="raises", retries=1)
     assert set(outcome.codes.values()) == {0}, outcome.outputs
-    assert outcome.who("sweep") == ["worker0"] * 2
+    # Once, once again, and at the defaults.
+    assert outcome.who("sweep") == ["worker0"] * 3
     assert outcome.result["lr_range"] is None
     assert outcome.result["reason"] == "OSError: the data is gone"
     assert outcome.result["statuses"] == ["COMPLETED"] * 4

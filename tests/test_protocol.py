@@ -1,4 +1,5 @@
 import json
+import traceback
 
 import keras_tuner as kt
 import numpy as np
@@ -12,11 +13,11 @@ from lrtuner.protocol import (
     SweepAnswer,
     SweepTask,
     asks_for_news,
+    error_text,
     fatal_error,
     fatal_trial,
     is_own_trial,
     is_sweep,
-    keep_error,
     news_id,
     news_trial,
     without_reserved,
@@ -38,7 +39,9 @@ def task(**changes):
         "steps": None,
         "learning_rate": "learning_rate",
         "learning_rates": (),
+        "others_count": True,
         "settings": None,
+        "is_first": True,
         "scales": True,
         "number": 1,
         "epochs": None,
@@ -90,10 +93,24 @@ class TestAnswer:
         ended = trial(**{TASK_KEY: "{}"})
         ended.message = "Traceback:\n  in a file\nOSError: the disk is gone\n"
         assert SweepAnswer.of(ended).error == "OSError: the disk is gone"
-        # Which gRPC drops.
-        keep_error(ended)
-        ended.message = None
-        assert SweepAnswer.of(ended).error == "OSError: the disk is gone"
+
+    @pytest.mark.parametrize(
+        ("message", "error"),
+        [
+            (
+                "A series:\n  0  1\nLength: 200, dtype: int64.",
+                "ValueError: A series:\n  0  1\nLength: 200, dtype: int64.",
+            ),
+            ("\n".join("abcdefgh"), "ValueError: a\nb\nc\nd\ne\n..."),
+        ],
+    )
+    def test_an_error_of_several_lines(self, message, error):
+        ended = trial()
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            raise ValueError(message)
+        assert error_text(caught.value) == error
+        ended.message = "".join(traceback.format_exception(caught.value))
+        assert SweepAnswer.of(ended).error == error
 
     def test_none_at_all(self):
         assert "without training" in SweepAnswer.of(trial()).error

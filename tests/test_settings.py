@@ -3,9 +3,8 @@ import keras_tuner as kt
 import pytest
 from searches import declared_rate
 
+from lrtuner.setting_finder import UNKNOWN, SettingFinder
 from lrtuner.settings import (
-    UNKNOWN,
-    SettingFinder,
     SettingSpace,
     setting_combinations,
     setting_values,
@@ -115,14 +114,14 @@ class TestFindSettings:
             values_in_the_middle(hp, {}), ["adam_lr"], lambda values: declare(values) and 1
         )
         found = finder.find()
-        assert list(finder.late_rates) == ([] if is_scoped else ["sgd_lr"])
+        assert list(finder.late) == ([] if is_scoped else ["sgd_lr"])
         if not is_scoped:
             assert found.declared_in == {
                 "adam_lr": [{"optimizer": "adam"}],
                 "sgd_lr": [{"optimizer": "sgd"}, {"optimizer": "heavy"}],
             }
             assert SettingSpace.from_config(found.to_config()) == found
-            hp.merge(finder.late_rates.values())
+            hp.merge(finder.late.values())
             assert found.active_settings(hp, "adam_lr") == [{"optimizer": "adam"}]
             assert found.active_settings(hp, "sgd_lr") == [{"optimizer": "sgd"}]
 
@@ -137,7 +136,7 @@ class TestFindSettings:
         declare(hp)
         finder = SettingFinder(values_in_the_middle(hp, {}), ["learning_rate"], declare)
         assert finder.find() == SettingSpace()
-        assert list(finder.late_rates) == ["fine_tune_lr"]
+        assert list(finder.late) == ["fine_tune_lr"]
 
     def test_values_that_no_model_can_be_built_with(self):
         hp = kt.HyperParameters()

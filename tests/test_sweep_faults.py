@@ -1,5 +1,7 @@
 """What has made the loss of a sweep NaN: the learning rate, the data or the model."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -188,3 +190,52 @@ def test_a_single_step_that_explodes_is_a_blow_up():
     assert report.curve.blow_up is not None
     assert not report.curve.training.has_outliers
     assert len(report.curve) < 100
+
+
+class TestOutliers:
+    """A row whose loss is far above all others ends no sweep, and one step at too high a rate does."""
+
+    X = np.random.default_rng(0).normal(size=(3200, 8)).astype("float32")
+    Y = X[:, 0] + 0.5 * X[:, 1]
+    FAR = np.where(np.arange(3200) % 800 == 5, Y + 300, Y)
+
+    def curve(self, data, optimizer="adam"):
+        keras.utils.set_random_seed(1)
+        layers = [keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input(data[0].shape[1:] if len(data) == 2 else (8,)), *layers])
+        model.compile(optimizer, "mse")
+        return lrtuner.find_lr(model, *data, batch_size=32 if len(data) == 2 else None, verbose=0)
+
+    def batches(self, y):
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 100
+
+            def __getitem__(self, index):
+                rows = slice(32 * index, 32 * (index + 1))
+                return TestOutliers.X[rows], y[rows]
+
+        return Batches()
+
+    @pytest.mark.parametrize("source", ["arrays", "batches"])
+    def test_outlying_rows_do_not_end_the_sweep(self, source):
+        def data(y):
+            return (self.X, y) if source == "arrays" else (self.batches(y),)
+
+        clean, far = self.curve(data(self.Y)), self.curve(data(self.FAR))
+        assert not clean.training.has_outliers
+        assert far.training.has_outliers
+        # Thirty times as high as any other loss, and not the last.
+        assert far.losses[:-5].max() > 1000
+        expected, found = lrtuner.suggest_range(clean), lrtuner.suggest_range(far)
+        assert abs(math.log10(found.min_lr / expected.min_lr)) < 0.3
+
+    def test_a_net_that_dies_in_one_step_has_blown_up(self):
+        random = np.random.default_rng(5)
+        x = random.uniform(size=(3200, 5))
+        y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+        curve = self.curve((x, 30 * y), keras.optimizers.SGD())
+        assert curve.blow_up is not None
+        assert not curve.training.has_outliers
+        found = lrtuner.suggest_range(curve)
+        assert found.max_lr <= curve.learning_rates[curve.blow_up]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import keras_tuner as kt
@@ -19,7 +20,9 @@ from lrtuner.space import (
     Relation,
     entry_bounds,
     entry_named,
+    find_branch_learning_rates,
     find_learning_rate,
+    is_named_like_learning_rate,
 )
 
 
@@ -104,9 +107,20 @@ class LearningRates:
         self.declarations: dict[str, Declaration] = {}
         # As they were when an earlier run of this project ended.
         self._declared_before: dict[str, Declaration] = {}
+        # Those of them that only other branches of the build function declare than its first build takes.
+        self._in_other_branches: set[str] = set()
+        # The hyperparameters that there were before the first sweep, or that the user was told of since.
+        self._told_of: set[str] | None = None
 
-    def restore(self, declarations: dict[str, Any]) -> None:
-        """Take over the declarations of an earlier run, as a `SearchRecord` holds them."""
+    def restore(self, declarations: dict[str, Any], in_other_branches: Iterable[str] = ()) -> None:
+        """Take over what an earlier run knew.
+
+        Args:
+            declarations: The declarations, as a `SearchRecord` holds them.
+            in_other_branches: The hyperparameters that only branches declare that the first sweep's model
+                did not take.
+        """
+        self._in_other_branches = set(in_other_branches)
         self.declarations = {name: Declaration.from_config(config) for name, config in declarations.items()}
         self._declared_before = dict(self.declarations)
 
@@ -115,19 +129,48 @@ class LearningRates:
         return {name: declaration.to_config() for name, declaration in self.declarations.items()}
 
     def known(self) -> list[str]:
-        """Return the learning rates' names; empty if none is declared yet."""
+        """Return the names of the learning rates that are declared; those of branches may come later."""
         if self._options.several_names:
-            return list(self._options.several_names)
+            registered = self._registered()
+            return [name for name in self._options.several_names if name in registered]
         if self.declarations:
             return list(self.declarations)
         try:
-            return [find_learning_rate(self._wrapped.hyperparameters, self._options.single_name)]
+            return self._found_in(self._wrapped.hyperparameters)
         except LearningRateError:
             return []
 
+    def _registered(self) -> dict[str, Any]:
+        """Return all hyperparameters of the search space by name."""
+        return {entry.name: entry for entry in self._wrapped.hyperparameters.space}
+
+    def _found_in(self, hyperparameters: kt.HyperParameters) -> list[str]:
+        """Return the learning rate that the user named, or those that are found.
+
+        Raises:
+            LearningRateError: There is none, it can't be told from others, or it can't be narrowed.
+        """
+        name = self._options.single_name
+        return (
+            find_branch_learning_rates(hyperparameters)
+            if name is None
+            else [find_learning_rate(hyperparameters, name)]
+        )
+
     def name_to_sweep_first(self) -> str | None:
         """Return the name for the first sweep; None if its training code is to declare the learning rate."""
-        return next(iter(self.known()), self._options.single_name)
+        return next(iter((*self.known(), *self._options.several_names)), self._options.single_name)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Take in what the first sweep has found: the learning rates, each in a branch of its own."""
+        registered = self._registered()
+        for name in names:
+            if name in registered:
+                self.declaration(name)
+
+    def told_apart(self) -> bool:
+        """Return whether there are several learning rates, so that a sweep must say which one it is for."""
+        return bool(self._options.several_names) or len(self.declarations) > 1
 
     def declaration(self, name: str) -> Declaration:
         """Return how a learning rate is declared, and keep it.
@@ -146,7 +189,7 @@ class LearningRates:
 
     def label(self, name: str, setting: Setting) -> str:
         """Return in words what sets a sweep apart from the others; empty if there are no others."""
-        return sweep_label(name if self._options.several_names else None, setting)
+        return sweep_label(name if self.told_apart() else None, setting)
 
     def check_space(self, hyperparameters: kt.HyperParameters) -> None:
         """Raise if what is to be swept is not declared as it must be.
@@ -160,8 +203,11 @@ class LearningRates:
         """
         entries = {entry.name: entry for entry in hyperparameters.space}
         sweep_per = self._options.sweep_per or ()
-        for given in self._options.several_names or (self._options.single_name,):
-            name = find_learning_rate(hyperparameters, given)
+        several = self._options.several_names
+        # Those that are missing may be declared in another branch, which a sweep will look at.
+        listed = [name for name in several if name in entries] or several[:1]
+        names = [find_learning_rate(hyperparameters, name) for name in listed]
+        for name in names or self._found_in(hyperparameters):
             if name in sweep_per:
                 raise ValueError(
                     f"sweep_per names {name!r}, the learning rate itself: name what moves its range, such as "
@@ -182,6 +228,37 @@ class LearningRates:
         if unknown:
             messages.settings_not_declared(unknown, sorted(declared))
 
+    def note_what_there_is(self) -> None:
+        """Remember what is declared before the first sweep: the user is told of what comes later."""
+        if self._told_of is None:
+            self._told_of = set(self._registered())
+
+    def tell_of_late_rates(self) -> None:
+        """Print which learning rates have come late and are searched as they are declared."""
+        if self._options.learning_rate is not None or self._told_of is None:
+            return
+        late = [
+            name
+            for name, entry in self._registered().items()
+            if name not in self._told_of and name not in self.known() and is_named_like_learning_rate(entry)
+        ]
+        self._told_of |= set(late)
+        if late:
+            messages.rates_not_swept(late, self.known(), verbose=self._wrapped.verbose)
+
+    def check_names_are_declared(self, *, is_over: bool) -> None:
+        """Say so if nothing has declared a learning rate that the user named in a list.
+
+        Args:
+            is_over: Whether the search is over; otherwise a branch not taken so far may declare it yet.
+        """
+        registered = self._registered()
+        missing = [name for name in self._options.several_names if name not in registered]
+        if missing and is_over:
+            messages.names_never_declared(missing, sorted(registered))
+        elif missing:
+            messages.names_not_declared_yet(missing, sorted(registered), verbose=self._wrapped.verbose)
+
     def check_declaration(self, hyperparameters: kt.HyperParameters, *, may_come_late: bool) -> None:
         """Warn if a learning rate is declared otherwise than when its sweep was run.
 
@@ -189,10 +266,13 @@ class LearningRates:
             hyperparameters: What the hypermodel declares now.
             may_come_late: Whether a `fit` of the user's own may declare the learning rate yet.
         """
+        registered = {entry.name for entry in hyperparameters.space}
         for name, before in self._declared_before.items():
+            if name in self._in_other_branches and name not in registered:
+                continue
             now: Declaration | None = None
             try:
-                if not self._options.several_names:
+                if not (self._options.several_names or name in registered):
                     name = find_learning_rate(hyperparameters, self._options.single_name)
                 now = Declaration.of(hyperparameters, name)
             except LearningRateError:

@@ -9,7 +9,6 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner import internals
-from lrtuner.search.names import LearningRates
 from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.schedule import Schedule
 
@@ -32,7 +31,6 @@ class Proposals:
 
     Args:
         wrapped: The user's oracle.
-        names: The learning rates.
         ranges: The ranges of the finished sweeps.
         schedule: Where sweeps are put that a proposal needs.
 
@@ -40,11 +38,8 @@ class Proposals:
         held: The proposal that waits for a sweep, or None.
     """
 
-    def __init__(
-        self, wrapped: kt.Oracle, names: LearningRates, ranges: SettingRanges, schedule: Schedule
-    ) -> None:
+    def __init__(self, wrapped: kt.Oracle, ranges: SettingRanges, schedule: Schedule) -> None:
         self._wrapped = wrapped
-        self._names = names
         self._ranges = ranges
         self._schedule = schedule
         self.held: HeldProposal | None = None
@@ -64,12 +59,13 @@ class Proposals:
         for _ in range(internals.most_collisions(self._wrapped)):
             if self.held is not None and self.held.trial_id == trial_id:
                 response = self.held.response
+                self._ranges.add_new_rates(response["values"])
             else:
                 response = original(trial_id)
             values = response.get("values")
             if response["status"] != "RUNNING" or not values or not self._ranges.sweeps:
                 return response
-            names = [name for name in self._names.known() if name in values]
+            names = self._ranges.names_in_use(values)
             if self._order_missing_sweeps(names, values):
                 self.held = HeldProposal(trial_id, response)
                 return {"status": "IDLE"}
@@ -101,6 +97,8 @@ class Proposals:
     def next_combination(self, original: Callable[..., Any], values: dict[str, Any]) -> Any:
         """Return the next combination of a grid whose learning rates lie in the ranges of its setting.
 
+        Of combinations that differ only in what their model does not declare, there is one.
+
         Args:
             original: The wrapped oracle's own way to the next combination.
             values: The combination before.
@@ -109,6 +107,8 @@ class Proposals:
             The combination, or None if there are no more.
         """
         combination = original(values)
-        while combination is not None and not self._ranges.allows(combination):
+        while combination is not None and not (
+            self._ranges.allows(combination) and self._ranges.is_plain(combination)
+        ):
             combination = original(combination)
         return combination

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -131,10 +132,29 @@ class SettingRanges:
     def other_rates(self, sweep: Sweep) -> dict[str, Any]:
         """Return the other learning rates, by name, and the values at which a sweep held them."""
         values = sweep.hyperparameters.values
-        others = set(self._names.known()) - {sweep.learning_rate}
-        return {name: value for name, value in values.items() if name in others}
+        others = [name for name in self.names_in_use(values) if name != sweep.learning_rate]
+        return {name: values[name] for name in others}
 
     # --- A trial is proposed --------------------------------------------------------------------------------
+
+    def names_in_use(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the learning rates that the model of a trial has.
+
+        Args:
+            values: The trial's values, which may hold those of learning rates that only others use.
+        """
+        declares = self.setting_space.declares
+        return [name for name in self._names.known() if name in values and declares(name, values)]
+
+    def add_new_rates(self, values: dict[str, Any]) -> None:
+        """Give a proposal a value of each learning rate that was declared since it was made.
+
+        Args:
+            values: The proposal's values, changed in place.
+        """
+        for entry in self._wrapped.hyperparameters.space:
+            if entry.name in self._names.known() and not entry.conditions:
+                values.setdefault(entry.name, entry.default)
 
     def sweep_of(self, name: str, values: Mapping[str, Any]) -> Sweep | None:
         """Return the finished sweep that a trial belongs to.
@@ -170,8 +190,7 @@ class SettingRanges:
         key = (sweep.learning_rate, setting_key(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
-            factor = 10.0**shift
-            moved = LRRange(sweep.lr_range.min_lr * factor, sweep.lr_range.max_lr * factor)
+            moved = moved_range(sweep.lr_range, 10.0**shift)
             entry = self._names.declarations[sweep.learning_rate].entry()
             self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
@@ -198,15 +217,38 @@ class SettingRanges:
 
     def allows(self, values: Mapping[str, Any]) -> bool:
         """Return whether each learning rate of a trial lies in its part of the space."""
-        parts = [(values[name], self.part(name, values)) for name in self._names.known() if name in values]
+        parts = [(values[name], self.part(name, values)) for name in self.names_in_use(values)]
         return all(part is None or allows(part, value) for value, part in parts)
+
+    def is_plain(self, values: Mapping[str, Any]) -> bool:
+        """Return whether all that a trial's model doesn't declare has its default value."""
+        defaults = {entry.name: entry.default for entry in self._wrapped.hyperparameters.space}
+        return all(
+            values[name] == defaults[name]
+            for name in self.setting_space.declared_in
+            if name in values and name in defaults and not self.setting_space.declares(name, values)
+        )
+
+    def must_come_first(self) -> bool:
+        """Return whether all sweeps must end before the first trial.
+
+        KerasTuner gives each trial a value of every learning rate that a plain if declares, used or not. Such
+        a value may lie outside of a range that is found later. A search that looks up the values of earlier
+        trials in its space, as a Gaussian process does, could not find it.
+        """
+        in_branches = set(self.setting_space.declared_in) & set(self._names.known())
+        return bool(in_branches) and not self._draws_anew()
+
+    def _draws_anew(self) -> bool:
+        """Return whether the wrapped oracle doesn't care what values earlier trials had."""
+        return isinstance(self._wrapped, (kt.oracles.RandomSearchOracle, kt.oracles.HyperbandOracle))
 
     # --- The search space -----------------------------------------------------------------------------------
 
     def narrow_space(self) -> bool:
         """Narrow each learning rate to the union of its parts, once all of its settings have theirs.
 
-        In the middle of a search this is safe, since all trials so far have values of the union.
+        In the middle of a search this is safe where all trials so far have values of the union.
 
         Returns:
             Whether anything has changed.
@@ -217,6 +259,8 @@ class SettingRanges:
     def _narrow(self, name: str) -> bool:
         """Narrow a learning rate in the space; return whether that has changed anything."""
         space = self._wrapped.hyperparameters
+        if all(entry.name != name for entry in space.space):
+            return False
         now = Declaration.of(space, name)
         if now == self._narrowed_to.get(name):
             return False
@@ -227,12 +271,17 @@ class SettingRanges:
             self._names.declarations[name] = now
             self._parts.clear()
         parts = [self.part(name, values) for values in self._all_values(name)]
-        if None in parts:
+        if not parts or None in parts:
             return False
         # A search may try the defaults first, so the default is that of their part.
         defaults = {entry.name: entry.default for entry in space.space if space.is_active(entry)}
         default = (self.part(name, defaults) or parts[0]).default
-        replace_entry(space, name, union_of_parts(now.entry(), parts, default))
+        union = union_of_parts(now.entry(), parts, default)
+        tried = [trial.hyperparameters.values for trial in self._wrapped.trials.values()]
+        if not self._draws_anew() and not all(allows(union, one[name]) for one in tried if name in one):
+            # It was declared when the search had begun.
+            return False
+        replace_entry(space, name, union)
         self._narrowed_to[name] = Declaration.of(space, name)
         return True
 
@@ -257,14 +306,31 @@ class SettingRanges:
     # --- After the search -----------------------------------------------------------------------------------
 
     def scored_rates(self, sweep: Sweep) -> list[tuple[float, float]]:
-        """Return the learning rate and the score of each finished trial that a sweep was for."""
-        name = sweep.learning_rate
+        """Return the learning rate and the score of each finished trial of a sweep's setting."""
+        name, setting = sweep.learning_rate, setting_key(sweep.setting)
         return [
             (sweep.relation.rate(values[name]), float(trial.score))
             for trial in self._wrapped.trials.values()
             for values in [trial.hyperparameters.values]
-            if trial.score is not None and name in values and self.sweep_of(name, values) is sweep
+            if trial.score is not None
+            and name in values
+            and setting_key(self.setting_space.setting_of(values)) == setting
         ]
+
+    def settings_not_swept(self) -> list[Sweep]:
+        """Return a sweep without a curve for each setting whose trials were proposed without one."""
+        found: dict[tuple[str, str], Sweep] = {}
+        for trial in self._wrapped.trials.values():
+            values = trial.hyperparameters.values
+            for name in self._names.known():
+                if name not in values or self.sweep_of(name, values) is not None:
+                    continue
+                setting = self.setting_space.setting_of(values)
+                label = self._names.label(name, setting) or "no sweep"
+                found[name, setting_key(setting)] = Sweep(
+                    name=label, hyperparameters=trial.hyperparameters, learning_rate=name, setting=setting
+                )
+        return list(found.values())
 
     def advice(self, sweep: Sweep) -> Advice | None:
         """Return where to search next, if a sweep's best trials lie at an edge of what was searched.
@@ -286,3 +352,14 @@ class SettingRanges:
         rates, scores = zip(*trials, strict=True)
         better = next_range(rates, scores, searched, maximize=self._wrapped.objective.direction == "max")
         return None if better is None else Advice(searched, better)
+
+
+def moved_range(lr_range: LRRange, factor: float) -> LRRange:
+    """Return a range with its evidence at rates that are higher by a factor."""
+    evidence = lr_range.evidence
+    if evidence is not None:
+        rates = {name: getattr(evidence, name) for name in ("descent_end", "edge", "usual")}
+        evidence = dataclasses.replace(
+            evidence, **{name: rate * factor for name, rate in rates.items() if rate is not None}
+        )
+    return LRRange(lr_range.min_lr * factor, lr_range.max_lr * factor, evidence=evidence)

@@ -141,6 +141,16 @@ class SearchRecord:
             sweeps=[Sweep.from_config(sweep) for sweep in config["sweeps"]],
         )
 
+    def of_other_branches(self) -> kt.HyperParameters:
+        """Return the hyperparameters that only branches declare that the first sweep's model did not take."""
+        found = kt.HyperParameters()
+        if self.setting_space is not None and self.sweeps:
+            first = self.sweeps[0].hyperparameters
+            found.merge(
+                [entry for entry in first.space if not self.setting_space.declares(entry.name, first.values)]
+            )
+        return found
+
     @classmethod
     def read(cls, path: str) -> SearchRecord:
         """Read a file that holds what `encode` returned.

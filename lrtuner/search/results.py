@@ -26,7 +26,8 @@ def read_sweep(
     Args:
         answer: What came of it.
         hyperparameters: What the model was built with.
-        learning_rate: Name of the hyperparameter that was swept; None if the training code has declared it.
+        learning_rate: Name of the hyperparameter that was to be swept; None if the training code was to
+            declare it.
         rule: How to read the range off the curve, see `suggest_range`.
         epochs: Epochs in one full training where the wrapped oracle sets them, as Hyperband does.
 
@@ -38,7 +39,7 @@ def read_sweep(
         hyperparameters=hyperparameters,
         reason=answer.error,
         relation=answer.relation,
-        learning_rate=learning_rate or "",
+        learning_rate=answer.learning_rate or learning_rate or "",
     )
     report = answer.report
     if report is not None:

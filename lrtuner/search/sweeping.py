@@ -7,12 +7,13 @@ which know one job and neither this one nor the oracle.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import protocol
+from lrtuner import internals, protocol
 from lrtuner.jobs import Job
 from lrtuner.protocol import SweepAnswer
 from lrtuner.search import messages
@@ -24,6 +25,7 @@ from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.record import SearchRecord
 from lrtuner.search.results import read_sweep
 from lrtuner.search.schedule import Schedule
+from lrtuner.space import number_of_values
 
 
 class Sweeping:
@@ -46,10 +48,11 @@ class Sweeping:
         self.names = LearningRates(wrapped, options)
         self.ranges = SettingRanges(wrapped, self.names)
         self.schedule = Schedule(wrapped, options, self.names, self.ranges)
-        self._proposals = Proposals(wrapped, self.names, self.ranges, self.schedule)
+        self._proposals = Proposals(wrapped, self.ranges, self.schedule)
         self.project = Project(wrapped)
         self._is_restored = False
         self._is_saved = False
+        self._is_finished = False
 
     # --- From the order to the narrowed space ---------------------------------------------------------------
 
@@ -70,6 +73,7 @@ class Sweeping:
         if self.schedule.search_may_begin and not len(self.schedule):
             return None
         self.restore()
+        self.names.note_what_there_is()
         why_none = self.schedule.add_first()
         if why_none is not None:
             self.skip(why_none)
@@ -84,11 +88,20 @@ class Sweeping:
         job = self.schedule.ended(trial, answer)
         if job is None:
             return
-        # What the training code declared first is part of the search from here on.
-        self._wrapped.update_space(protocol.without_reserved(trial.hyperparameters))
-        if not self.ranges.sweeps:
+        # What the training code declared first is part of the search from here on, and so is what only other
+        # branches of the build function declare: a grid or a Gaussian process needs the whole space at once.
+        if self._wrapped.allow_new_entries:
+            self._wrapped.update_space(protocol.without_reserved(trial.hyperparameters))
+        is_first = not self.ranges.sweeps
+        if is_first:
             self.names.check_settings_are_declared()
+            if answer.settings is not None:
+                self.names.keep(answer.learning_rates)
         self._conclude(job, answer, trial.hyperparameters)
+        if is_first:
+            self.names.tell_of_late_rates()
+            if answer.settings is not None:
+                self.names.check_names_are_declared(is_over=False)
 
     def _conclude(self, job: Job, answer: SweepAnswer, hyperparameters: kt.HyperParameters) -> None:
         """Read a sweep's range, narrow the space to it, and tell the user."""
@@ -99,13 +112,17 @@ class Sweeping:
             rule=self._options.rule,
             epochs=getattr(self._wrapped, "max_epochs", None),
         )
+        if job.fell_back is not None and answer.report is not None:
+            messages.held_at_defaults(job.fell_back)
         narrowed = self.ranges.add(sweep, answer.settings)
         self.schedule.conclude(job)
+        before = self._combinations()
         self.ranges.narrow_space()
+        left, asked = self._combinations(), internals.combinations_asked(self._wrapped)
         self.project.remove_leftovers()
         self._is_saved = False
         self._wrapped.save()
-        picture = self.project.save_picture(self.ranges.sweeps)
+        picture = self.save_picture()
         messages.sweep_ended(
             sweep,
             narrowed,
@@ -114,6 +131,18 @@ class Sweeping:
             picture=picture,
             verbose=self._wrapped.verbose,
         )
+        if asked is not None and left < min(before, asked):
+            is_hyperband = isinstance(self._wrapped, kt.oracles.HyperbandOracle)
+            messages.few_combinations(left, asked, is_hyperband=is_hyperband, verbose=self._wrapped.verbose)
+
+    def _combinations(self) -> float:
+        """Return how many combinations of values the search space holds at most."""
+        return math.prod(number_of_values(entry) for entry in self._wrapped.hyperparameters.space)
+
+    def save_picture(self) -> str:
+        """Draw the sweeps so far and the trials that have finished; return the path, or "none"."""
+        sweeps = self.ranges.sweeps
+        return self.project.save_picture(sweeps, [self.ranges.scored_rates(sweep) for sweep in sweeps])
 
     def propose(self, original: Callable[[str], Any], trial_id: str) -> Any:
         """Propose a trial in the range of its setting; the wrapped oracle's `create_trial` calls this."""
@@ -122,6 +151,13 @@ class Sweeping:
     def next_combination(self, original: Callable[[Any], Any], values: dict[str, Any]) -> Any:
         """Return the next point of a grid in the range of its setting; the wrapped oracle calls this."""
         return self._proposals.next_combination(original, values)
+
+    def finish(self) -> None:
+        """Tell the user, when the search is over, which learning rates were searched without a sweep."""
+        if self.ranges.sweeps and not self._is_finished:
+            self._is_finished = True
+            self.names.tell_of_late_rates()
+            self.names.check_names_are_declared(is_over=True)
 
     def skip(self, reason: str) -> None:
         """Go on in the declared space, without a sweep.
@@ -189,14 +225,18 @@ class Sweeping:
         record = self.project.read_record()
         if record is None:
             return
-        self.names.restore(record.declarations)
+        other_branches = record.of_other_branches()
+        if other_branches.space and self._wrapped.allow_new_entries:
+            # KerasTuner may have begun the search again, and declared what its first build declares.
+            self._wrapped.update_space(other_branches)
+        self.names.restore(record.declarations, [entry.name for entry in other_branches.space])
         self.ranges.restore(record.sweeps, record.setting_space, record.narrowed_to)
         self.schedule.search_may_begin = record.search_may_begin
         self._is_saved = True
         if not record.sweeps:
             return
         if not self.project.has_picture():
-            self.project.save_picture(record.sweeps)
+            self.save_picture()
         messages.sweeps_hold(record.sweeps, verbose=self._wrapped.verbose)
         messages.options_have_changed(record.options, self._options.to_config())
         if self.ranges.narrow_space():

@@ -17,7 +17,13 @@ from lrtuner.space.entries import (
     replace_entry,
     spread_values,
 )
-from lrtuner.space.learning_rate import find_learning_rate, find_learning_rates, is_named_like_learning_rate
+from lrtuner.space.grid import number_of_values
+from lrtuner.space.learning_rate import (
+    find_branch_learning_rates,
+    find_learning_rate,
+    find_learning_rates,
+    is_named_like_learning_rate,
+)
 from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry
 from lrtuner.space.parts import allows, spread_into, union_of_parts
 from lrtuner.space.relation import IDENTITY, Relation
@@ -33,10 +39,12 @@ __all__ = [
     "entry_bounds",
     "entry_named",
     "explain_narrowing",
+    "find_branch_learning_rates",
     "find_learning_rate",
     "find_learning_rates",
     "is_named_like_learning_rate",
     "narrow_entry",
+    "number_of_values",
     "remove_entry",
     "replace_entry",
     "spread_into",

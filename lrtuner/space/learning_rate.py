@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -75,11 +76,29 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
     return name
 
 
+def find_branch_learning_rates(hyperparameters: keras_tuner.HyperParameters) -> list[str]:
+    """Return the names of the learning rates, of which a model has one.
+
+    There are several where each is declared in a `conditional_scope` of its own, so that no two of them are
+    ever active together.
+
+    Args:
+        hyperparameters: The space to look in.
+
+    Raises:
+        LearningRateError: As `find_learning_rate` does, for each of them.
+    """
+    names = find_learning_rates(hyperparameters)
+    entries = [entry_named(hyperparameters, name) for name in names]
+    if len(names) < 2 or not all(itertools.starmap(_exclude, itertools.combinations(entries, 2))):
+        return [find_learning_rate(hyperparameters)]
+    return [find_learning_rate(hyperparameters, name) for name in names]
+
+
 def find_learning_rates(hyperparameters: keras_tuner.HyperParameters) -> list[str]:
     """Return the names of all hyperparameters that may hold a learning rate, in the space's order.
 
-    They are those among which `find_learning_rate` expects a single one. Several are no fault where each is
-    declared in a branch of its own, such as the `adam_lr` and `sgd_lr` of an if and its else.
+    They are those among which `find_learning_rate` expects a single one.
     """
     entries = {entry.name: entry for entry in hyperparameters.space}
     ending = [name for name in entries if _ENDS_WITH_WORD.search(name)]
@@ -131,6 +150,15 @@ def _only_learning_rate(hyperparameters: keras_tuner.HyperParameters) -> str:
             f"learning_rate={candidates!r}, for a range each."
         )
     return candidates[0]
+
+
+def _exclude(entry: Any, other: Any) -> bool:
+    """Return whether the conditions of two hyperparameters can't be met together."""
+    return any(
+        one.name == two.name and not set(one.values) & set(two.values)
+        for one in entry.conditions
+        for two in other.conditions
+    )
 
 
 def _is_searched(entry: Any) -> bool:

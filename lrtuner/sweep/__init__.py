@@ -5,7 +5,7 @@ from __future__ import annotations
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
 from lrtuner.sweep.find import find_lr
 from lrtuner.sweep.finder import LRFinder, check_ramp, default_steps
-from lrtuner.sweep.optimizers import compiled_with, optimizers_of, own_optimizer, peak_rate
+from lrtuner.sweep.optimizers import compiled_with, optimizers_of, own_optimizer, peak_rate, rates_shared
 from lrtuner.sweep.randomness import preserved_random_state
 from lrtuner.sweep.recorders import CompiledRecorder, StepwiseRecorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
@@ -28,5 +28,6 @@ __all__ = [
     "own_optimizer",
     "peak_rate",
     "preserved_random_state",
+    "rates_shared",
     "sweep_in_training",
 ]

@@ -16,22 +16,19 @@ from lrtuner.sweep.recorders import InspectingRecorder
 def height_of_outlier(losses: FloatArray) -> float | None:
     """Return the loss from which on the batch that has ended a sweep is an outlier of the data.
 
-    An outlier has such a loss at any weights, also at those that the sweep began with.
+    An outlier stands out at any weights, also at those that the sweep began with.
 
     Args:
         losses: The loss of each batch, shape `(batches,)`.
 
     Returns:
-        Half-way from the start to the last loss, or None where the sweep has not ended with a single loss far
-        above all before it.
+        The loss at which a batch stands out of the noise at the first weights, or None where the sweep has
+        not ended with a single loss far above all before it.
     """
     detector = BlowUpDetector()
     for loss in losses:
         detector.update(loss)
-    if not detector.is_single:
-        return None
-    start = float(np.median(losses[: BlowUpDetector.WINDOW]))
-    return (start + float(losses[-1])) / 2
+    return detector.calm_limit if detector.is_single else None
 
 
 def ended_suddenly(losses: FloatArray) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -110,3 +111,18 @@ def peak_rate(optimizer: Any) -> float:
     if callable(rate) and not isinstance(rate, keras.Variable):
         rate = rate()
     return float(keras.ops.convert_to_numpy(rate))
+
+
+@contextlib.contextmanager
+def rates_shared(optimizer: Any, others: Sequence[Any]) -> Iterator[None]:
+    """Make other optimizers train at one optimizer's rate, as far as their rates are plain numbers."""
+    shared = rate_of(optimizer)
+    plain = [one for one in others if isinstance(rate_of(one), keras.Variable)]
+    before = [rate_of(one) for one in plain] if isinstance(shared, keras.Variable) else []
+    try:
+        for one, _ in zip(plain, before, strict=False):
+            one._learning_rate = shared
+        yield
+    finally:
+        for one, rate in zip(plain, before, strict=False):
+            one._learning_rate = rate

@@ -131,6 +131,8 @@ class SweptFit:
         self._new_finder = new_finder
         self._shuffle = shuffle
         self._finder: FinderInTraining | None = None
+        # Whether the curve is in hand.
+        self.is_over = False
         self._arguments: dict[str, Any] = {}
         self._before = {name: getattr(model, name, None) for name in self._CHANGED}
         self._restart_random = keep_random_state()
@@ -150,6 +152,7 @@ class SweptFit:
         self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
         self._restart_random = keep_random_state()
         self._sweep(finder)
+        self.is_over = True
         raise SweepFinished
 
     def _sweep(self, finder: FinderInTraining) -> None:

@@ -65,7 +65,12 @@ def sweep_in_training(
 
     fit = SweptFit(model, new_finder, shuffle=shuffle)
     try:
-        run_until_fit(model, train, fit)
+        try:
+            run_until_fit(model, train, fit)
+        except Exception:
+            # What training code does when it is left, as in a `finally`, may fail for lack of results.
+            if not fit.is_over:
+                raise
         return fit.report()
     finally:
         fit.close()
