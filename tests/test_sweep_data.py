@@ -151,15 +151,19 @@ def iter_of(batches):
 
 def test_an_ordered_dataset_longer_than_the_sweep_is_drawn_from_all_over():
     for source in (dataset(), Batches()):
+        data = shuffled(source, steps=4)
+        assert data.is_shuffled
         # Of each quarter at least one batch, but for the last, which is one batch.
-        assert np.ptp(targets(read(shuffled(source, steps=4), 4))) > 40
+        assert np.ptp(targets(read(data, 4))) > 40
     # One in random order is read no further than need be.
     already = np.random.default_rng(0).permutation(ROWS)
     seen = []
     counted = dataset(X[already], Y[already]).map(
         lambda x, y: (x, tf.py_function(noted(seen), [y], "float32"))
     )
-    read(shuffled(counted, steps=3), 3)
+    data = shuffled(counted, steps=3)
+    read(data, 3)
+    assert data.is_shuffled is None
     # A sample of the first 13 batches, and the sweep's 3, which are prepared once more for its second round.
     assert len(seen) <= 13 + 3 * 2
 
@@ -307,7 +311,9 @@ def test_what_is_known_of_the_training_stands_on_the_curve(source):
     training = sweep(linear(), SOURCES[source](), steps=13, epochs=7).training
     assert (training.optimizer, training.momentum, training.epochs) == ("SGD", 0.0, 7)
     assert training.batch_size == SIZE
-    assert training.batches_per_epoch == (None if source in ("generator", "cardinality unknown") else 13)
+    is_known = source not in ("generator", "cardinality unknown")
+    assert training.batches_per_epoch == (13 if is_known else None)
+    assert training.is_shuffled is (True if is_known else None)
 
 
 def test_what_a_callback_and_find_lr_know_of_the_training():

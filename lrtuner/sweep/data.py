@@ -107,9 +107,9 @@ def in_random_order(arguments: dict[str, Any], steps_for: Callable[[int | None],
             length = int(x.cardinality())
             known = known or (length if length > 0 else None)
             epoch = length if length > 0 else known
-            shuffled = shuffled_dataset(x, steps_for(known), epoch, random)
+            shuffled, is_from_all_over = shuffled_dataset(x, steps_for(known), epoch, random)
             if shuffled is not x:
-                return _endless(arguments, shuffled, known, is_shuffled=None if epoch is None else True)
+                return _endless(arguments, shuffled, known, is_shuffled=is_from_all_over or None)
         if _is_of("torch", "utils.data.DataLoader", x):
             return in_given_order({**arguments, "x": _shuffled_loader(x, random)})
     except Exception:

@@ -22,7 +22,9 @@ _READ_FOR_EACH = 10
 _FEWEST_ROWS = 256
 
 
-def shuffled_dataset(dataset: Any, steps: int, epoch: int | None, random: np.random.Generator) -> Any:
+def shuffled_dataset(
+    dataset: Any, steps: int, epoch: int | None, random: np.random.Generator
+) -> tuple[Any, bool]:
     """Return a dataset of the same rows in random order, in batches of the same size, without end.
 
     The rows of the sweep's batches are mixed, as far as the memory goes. Where the rows come in an order and
@@ -37,13 +39,14 @@ def shuffled_dataset(dataset: Any, steps: int, epoch: int | None, random: np.ran
         random: Draws the order.
 
     Returns:
-        The dataset, or the given one where there is nothing to shuffle or its rows are too large.
+        The dataset, or the given one where there is nothing to shuffle or its rows are too large; and whether
+        it is known to bring rows from all over in random order.
     """
     import tensorflow as tf
 
     sample = _first_batches(dataset)
     if len(sample) < 2:
-        return dataset
+        return dataset, False
     rows = _rows_to_mix(sample)
     held = min(steps, HELD_BYTES // max(_bytes_of(sample[0]), 1))
     stride = 1
@@ -52,7 +55,7 @@ def shuffled_dataset(dataset: Any, steps: int, epoch: int | None, random: np.ran
     # Where the memory holds fewer batches than the sweep has, an ordered dataset's are used again.
     again = stride > 1 and held < steps
     if held < 2 or (again and held * (rows or 1) < _FEWEST_ROWS):
-        return dataset
+        return dataset, False
     if stride > 1:
         batches = dataset.take(stride * held).shard(stride, int(random.integers(stride)))
     else:
@@ -60,7 +63,8 @@ def shuffled_dataset(dataset: Any, steps: int, epoch: int | None, random: np.ran
     unit = batches if rows is None else batches.unbatch()
     unit = (unit.cache() if again else unit).shuffle(held * (rows or 1), seed=int(random.integers(2**31)))
     shuffled = unit if rows is None else _batched(unit, rows, dataset.element_spec)
-    return shuffled.repeat().prefetch(tf.data.AUTOTUNE)
+    is_from_all_over = epoch is not None and (epoch <= held or stride > 1)
+    return shuffled.repeat().prefetch(tf.data.AUTOTUNE), is_from_all_over
 
 
 def _first_batches(dataset: Any) -> list[Any]:
