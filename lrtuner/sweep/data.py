@@ -169,7 +169,14 @@ def some_inputs(x: Any) -> Any:
     if hasattr(x, "element_spec") or hasattr(x, "collate_fn"):
         batch = next(iter(x))
         return batch[0] if isinstance(batch, (tuple, list)) else batch
-    return keras.tree.map_structure(lambda array: array[:1], x)
+    return keras.tree.map_structure(_first_row, x)
+
+
+def _first_row(array: Any) -> Any:
+    if hasattr(array, "iloc"):
+        # A column of a data frame has rows of one number, for Keras.
+        array = array.to_numpy() if len(array.shape) > 1 else array.to_numpy()[:, None]
+    return array[:1]
 
 
 def _endless(

@@ -7,8 +7,9 @@ import numbers
 from typing import Any
 
 from lrtuner.curve import LRCurve
+from lrtuner.sweep.calls import check_trainable
 from lrtuner.sweep.finder import check_ramp
-from lrtuner.sweep.training import check_trainable, sweep_in_training
+from lrtuner.sweep.training import sweep_in_training
 from lrtuner.warn import warn
 
 

@@ -77,6 +77,10 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
     finder.curve.plot()
     ```
 
+    The batches come in the order of the fit. Let it shuffle them: data that come in an order, such as a time
+    series or a folder that is read class by class, move the losses as the learning rate does. `find_lr`
+    draws them in random order by itself.
+
     Put it last among the callbacks, so that none of the others changes the model after it was restored. Where
     an exception or Ctrl-C leaves the fit, call `close()`; `find_lr` does so by itself.
 

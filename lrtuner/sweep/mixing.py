@@ -70,9 +70,11 @@ def mixed_by_index(source: Any, most: int, random: np.random.Generator) -> Itera
     count = source.num_batches
     most = min(most, max(HELD_BYTES // max(_bytes_of(source[0]), 1), 1))
     with ThreadPoolExecutor(threads) as pool:
+        # Without threads of its own, a dataset may be bound to the one that reads it.
+        read: Any = pool.map if threads > 1 else map
         while True:
             for indices in _spread(count, most, random):
-                yield from mixed(list(pool.map(source.__getitem__, indices)), random)
+                yield from mixed(list(read(source.__getitem__, indices)), random)
 
 
 def _spread(count: int, most: int, random: np.random.Generator) -> list[list[int]]:
