@@ -875,12 +875,12 @@ class TestSettings:
 
         search_of = search(tuner(tmp_path, Scales(), oracle=random_search(1)))
         assert search_of.oracle.lr_range is not None
-        assert search_of.oracle._ranges.found_settings.batch_size is None
+        assert search_of.oracle._sweeping.ranges.found_settings.batch_size is None
 
     def test_as_many_batches_whatever_their_size(self, tmp_path):
         search_of = tuner(tmp_path, ChoosesBatchSize(), oracle=random_search(1), sweep={"sweep_per": []})
         search(search_of, steps_per_epoch=4)
-        assert search_of.oracle._ranges.found_settings.batch_size is None
+        assert search_of.oracle._sweeping.ranges.found_settings.batch_size is None
 
     def test_rates_of_several_optimizers(self, tmp_path, capsys):
         def build(hp):
