@@ -20,11 +20,15 @@ class BlowUpDetector:
     - A median of the last 5 losses that lies above the start (the median of the first 5) by more than
       `max(3 * descent, 10 * noise)`, where `descent` is how far that median has fallen below the start so far
       and `noise` the robust standard deviation of a batch's loss.
-    - A single loss that lies above the start by more than `30 * max(descent, noise)`, and 5 times as high as
+    - A single loss that lies above the start by more than `30 * max(descent, noise)`, and 10 times as high as
       any loss before it. One step at too high a rate can kill every relu of a net. Its loss is level again
       at the next batch, so no median ever sees it.
 
     All of it scales and shifts with the loss, so `a * losses + b` blows up at the same batch for any `a > 0`.
+
+    Args:
+        has_outliers: Whether the data are known to have rows whose loss is that high at any weights. Then no
+            single loss is a blow-up.
     """
 
     # The smallest window whose median ignores two outliers; a sweep of one short epoch may have 8 batches.
@@ -37,10 +41,11 @@ class BlowUpDetector:
     # well.
     SINGLE = 30.0
     # Heavy noise brings losses of every height, and one far above all of them is no more of the same. Of 100
-    # sweeps of 300 batches of Student's t with 2 degrees of freedom 4 blow up with this, and 6 without it.
-    SINGLE_HEIGHTS = 5.0
+    # sweeps of 300 batches of Student's t with 2 degrees of freedom 2 blow up with this, and 6 without it.
+    SINGLE_HEIGHTS = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_outliers: bool = False) -> None:
+        self._has_outliers = has_outliers
         self._window: collections.deque[float] = collections.deque(maxlen=self.WINDOW)
         self._differences: list[float] = []
         self._start = self._best = self._limit = math.nan
@@ -51,6 +56,11 @@ class BlowUpDetector:
     def is_single(self) -> bool:
         """Whether it is a single loss that has blown up: outlying rows in the data can look the same."""
         return self._is_single
+
+    @property
+    def calm_limit(self) -> float:
+        """Loss above which a batch stands out of the noise where no learning rate plays a part."""
+        return self._start + self.NOISES * self._noise
 
     @property
     def limit(self) -> float:
@@ -65,11 +75,6 @@ class BlowUpDetector:
             self._blown_up = self._is_single or not math.isfinite(loss) or self._far_above(loss)
         return self._blown_up
 
-    def leave_out(self) -> None:
-        """Forget the single loss that has blown up, which turned out to be the data's."""
-        if self._is_single:
-            self._blown_up = self._is_single = False
-
     @property
     def _noise(self) -> float:
         """Robust standard deviation of a batch's loss."""
@@ -78,7 +83,7 @@ class BlowUpDetector:
 
     def _stands_alone(self, loss: float) -> bool:
         """Return whether a loss lies far above the start and above every loss before it."""
-        if math.isnan(self._start) or not math.isfinite(loss):
+        if self._has_outliers or math.isnan(self._start) or not math.isfinite(loss):
             return False
         rise, unit = loss - self._start, max(self._start - self._best, self._noise)
         if rise > self.SINGLE * unit and rise > self.SINGLE_HEIGHTS * self._highest:

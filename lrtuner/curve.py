@@ -22,17 +22,6 @@ from lrtuner.blow_up import BlowUpDetector
 from lrtuner.records import check_bounds, check_count, check_keys, config_float
 from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
 
-__all__ = [
-    "BlowUpDetector",
-    "FloatArray",
-    "LRCurve",
-    "Training",
-    "check_keys",
-    "config_float",
-    "geometric_ramp",
-    "running_medians",
-]
-
 # Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
 # of 9 and a geometric mean of 11.
 ASSUMED_EPOCHS = 10
@@ -52,6 +41,8 @@ class Training:
         batches_per_epoch: Batches in one epoch, or None.
         epochs: Epochs of one full training, or None.
         is_shuffled: Whether the sweep drew its batches in random order, or None where nobody knows.
+        has_outliers: Whether some rows of the data are known to have losses far above all others, whatever
+            the weights. A single high loss is then no blow-up.
 
     Raises:
         ValueError: A value is not what it must be.
@@ -63,6 +54,7 @@ class Training:
     batches_per_epoch: int | None = None
     epochs: int | None = None
     is_shuffled: bool | None = None
+    has_outliers: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "batches_per_epoch", "epochs"):
@@ -75,6 +67,8 @@ class Training:
                     "model.optimizer.momentum."
                 )
             object.__setattr__(self, "momentum", float(momentum))
+        if not isinstance(self.has_outliers, bool):
+            raise ValueError(f"has_outliers must be True or False, got {self.has_outliers!r}.")
         if self.is_shuffled is not None and not isinstance(self.is_shuffled, bool):
             raise ValueError(f"is_shuffled must be True, False or None, got {self.is_shuffled!r}.")
         if self.optimizer is not None and not isinstance(self.optimizer, str):
@@ -202,7 +196,8 @@ class LRCurve:
     @functools.cached_property
     def _read_up(self) -> tuple[int | None, float]:
         """The index of the blow-up, and the loss above which it was told."""
-        detector = BlowUpDetector()
+        has_outliers = self.training is not None and self.training.has_outliers
+        detector = BlowUpDetector(has_outliers=has_outliers)
         for index in np.flatnonzero(~self._gaps).tolist():
             if detector.update(self.losses[index]):
                 return index, detector.limit

@@ -5,11 +5,12 @@ from __future__ import annotations
 import collections
 import inspect
 import threading
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+from lrtuner.warn import warn
 
 # Beyond so many bytes, what the sweep has read is not kept for the training: endless sources of large batches
 # would fill the memory.
@@ -27,7 +28,7 @@ class SharedGenerators:
         self._shared: dict[int, _Shared] = {}
 
     def for_sweep(self, arguments: dict[str, Any] | tuple[Any, ...]) -> Any:
-        """Returns the arguments with generators that keep what is read from them.
+        """Return the arguments with generators that keep what is read from them.
 
         Args:
             arguments: Positional or keyword arguments of a training function.
@@ -35,7 +36,7 @@ class SharedGenerators:
         return _mapped(arguments, self._recording)
 
     def for_training(self, arguments: dict[str, Any] | tuple[Any, ...]) -> Any:
-        """Returns the arguments with generators that begin with what a sweep has read from them.
+        """Return the arguments with generators that begin with what a sweep has read from them.
 
         Args:
             arguments: Positional or keyword arguments of a training function.
@@ -99,11 +100,10 @@ class _Shared:
         self._kept.append(batch)
         self._bytes += sum(getattr(leaf, "nbytes", 0) for leaf in keras.tree.flatten(batch))
         if self._bytes > KEPT_BYTES:
-            warnings.warn(
+            warn(
                 f"The learning-rate sweep has read {len(self._kept)} batches from a generator, too many "
                 "to keep: the first trial begins with the batches after the sweep. Pass a "
-                "keras.utils.PyDataset or a tf.data.Dataset, which can be read again.",
-                stacklevel=2,
+                "keras.utils.PyDataset or a tf.data.Dataset, which can be read again."
             )
             self._kept.clear()
 

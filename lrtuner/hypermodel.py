@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import shutil
-from collections.abc import Callable
-from pathlib import Path
+import functools
+import math
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
+from lrtuner.callbacks import check_rate_is_kept, remove_tensorboard_directories
 from lrtuner.generators import SharedGenerators
 from lrtuner.probing import RateProbe
 from lrtuner.protocol import (
+    NO_TRAINING,
     SweepAnswer,
     SweepTask,
     announce_runner,
-    is_own_trial,
+    error_text,
     is_swept,
     register_runner,
-    reserved_values,
+    reserved_set_aside,
 )
-from lrtuner.settings import default_values, sweep_label
+from lrtuner.settings import sweep_label
 from lrtuner.space import IDENTITY, LearningRateError, LearningRateNotFoundError, find_learning_rate
 from lrtuner.sweep import (
     NoSweepError,
     SweepOrder,
     UnusableModelError,
     preserved_random_state,
+    rates_shared,
     sweep_in_training,
 )
-from lrtuner.warn import warn
+
+
+class SweepIsOver(BaseException):
+    """Leaves the user's code of a trial once the sweep inside of it is done.
+
+    A `BaseException`, so that `except Exception` in that code lets it pass.
+    """
 
 
 class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is untyped
@@ -76,6 +85,10 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         self.hypermodel = hypermodel
         # Generators are shared between a sweep and the first trial.
         self._generators = SharedGenerators()
+        # The sweep that lrtuner's own tuner runs, and what has come of it.
+        self._task: SweepTask | None = None
+        self._answer: SweepAnswer | None = None
+        self._loss = 1.0
         # Called during a sweep; raises if the search has ended elsewhere. A worker's tuner sets it.
         self.check_search: Callable[[], None] | None = None
         # A HyperModel of the user's may not have called its base, and KerasTuner runs it all the same.
@@ -90,81 +103,172 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
 
     def declare_hyperparameters(self, hp: kt.HyperParameters) -> None:
         """Let the wrapped hypermodel declare, and tell the oracle that its sweeps will be run."""
-        announce_runner(hp)
         self.hypermodel.declare_hyperparameters(hp)
+        announce_runner(hp)
 
-    def build(self, hp: kt.HyperParameters) -> Any:
-        """Build the wrapped hypermodel's model."""
-        task = SweepTask.of(hp)
-        if task is None:
-            return self.hypermodel.build(hp)
-        try:
-            with preserved_random_state():
-                return self._build_for_sweep(hp, task)
-        except Exception as error:
-            SweepAnswer(error=_error_text(error)).write_to(hp)
-            raise
+    # --- The trial of a sweep -------------------------------------------------------------------------------
 
-    def _build_for_sweep(self, hp: kt.HyperParameters, task: SweepTask) -> Any:
-        """Build at the given values, or where that fails at the defaults, as for too large a model."""
+    def run_sweep(self, trial: Any, run: Callable[[], Any]) -> None:
+        """Run the trial of a sweep up to where the sweep is done.
+
+        The user's code in it never sees any results of a sweep, nor lrtuner's own values.
+
+        Args:
+            trial: The trial. It gets a status, and its hyperparameters get the answer to the oracle.
+            run: Trains as in any trial, through this hypermodel.
+
+        Raises:
+            keras_tuner.errors.FatalError: The search can't go on.
+        """
+        task = self._task = SweepTask.of(trial.hyperparameters)
+        assert task is not None
+        self._answer = None
+        trial.status = "COMPLETED"
         try:
-            return self.hypermodel.build(hp)
+            with preserved_random_state(), reserved_set_aside(trial.hyperparameters):
+                run()
+        except SweepIsOver:
+            pass
         except kt.errors.FatalError:
             raise
         except Exception as error:
-            values = _default_values(hp, task)
-            if values == hp.values:
-                raise
-            hp.values = values
-            model = self.hypermodel.build(hp)
-            warn(
-                f"No model could be built in the middle of the search space ({_error_text(error)}). For the "
-                "learning-rate sweep, the other hyperparameters were held at their defaults."
-            )
-            return model
+            if self._answer is None or self._answer.report is None:
+                trial.status = "FAILED" if isinstance(error, kt.errors.FailedTrialError) else "INVALID"
+                self._answer = SweepAnswer(error=error_text(error))
+                if not task.may_fall_back:
+                    traceback.print_exc()
+        finally:
+            self._task = None
+        (self._answer or SweepAnswer(error=NO_TRAINING)).write_to(trial.hyperparameters)
+        self._answer = None
+
+    def build(self, hp: kt.HyperParameters) -> Any:
+        """Build the wrapped hypermodel's model."""
+        task = self._task or SweepTask.of(hp)
+        if task is None:
+            return self.hypermodel.build(hp)
+        try:
+            with preserved_random_state(), reserved_set_aside(hp):
+                return self._swept_in_fit(hp, self.hypermodel.build(hp), task)
+        except Exception as error:
+            self._keep(SweepAnswer(error=error_text(error)), hp)
+            raise
 
     def fit(self, hp: kt.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as the wrapped hypermodel does, or sweep if the trial is a sweep.
 
         Returns:
-            What the wrapped hypermodel's `fit` returns. For a sweep, something that KerasTuner accepts as a
-            result: a `History` of zeros, or 0.0.
+            What the wrapped hypermodel's `fit` returns. After a sweep, lrtuner's own tuners leave the trial
+            here, and KerasTuner's get what looks like the result of a training that went well.
 
         Raises:
             keras_tuner.errors.FatalValueError: No trial could train this model, or the learning rate that the
                 user named is not found.
         """
-        task = SweepTask.of(hp)
+        task = self._task or SweepTask.of(hp)
         if task is None:
             args, kwargs = self._generators.for_training(args), self._generators.for_training(kwargs)
             return self.hypermodel.fit(hp, model, *args, **kwargs)
-        _remove_tensorboard_directories(kwargs.get("callbacks"))
-        # A tuner with executions_per_trial > 1 comes here several times for one sweep.
-        if not is_swept(hp):
-            try:
-                with preserved_random_state():
-                    answer = self._sweep(hp, model, task, args, kwargs)
-            except (UnusableModelError, LearningRateNotFoundError) as error:
-                # No trial would do better: end the search here, before time is lost.
-                raise kt.errors.FatalValueError(str(error)) from error
-            except (NoSweepError, LearningRateError) as error:
-                # The trials may do well all the same, and another sweep would end like this one.
-                answer = SweepAnswer(error=str(error))
-            except Exception as error:
-                SweepAnswer(error=_error_text(error)).write_to(hp)
-                raise
-            answer.write_to(hp)
-        return _no_results(task.objective_is_named)
-
-    def _sweep(
-        self, hp: kt.HyperParameters, model: Any, task: SweepTask, args: Any, kwargs: Any
-    ) -> SweepAnswer:
+        if getattr(vars(model).get("fit"), "is_sweep", False):
+            del model.fit
+        callbacks = kwargs.get("callbacks")
+        remove_tensorboard_directories(callbacks)
         args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
 
         def train(hyperparameters: kt.HyperParameters) -> Any:
+            check_rate_is_kept(callbacks)
             return self.hypermodel.fit(hyperparameters, model, *args, **kwargs)
 
-        return _SweepRun(task, hp, RateProbe(self.hypermodel, hp, model), self.check_search).run(model, train)
+        with contextlib.suppress(SweepIsOver):
+            self._sweep(hp, model, task, train)
+        if self._task is not None:
+            raise SweepIsOver
+        return _as_if_trained(self._loss, model, task)
+
+    def _sweep(
+        self, hp: kt.HyperParameters, model: Any, task: SweepTask, train: Callable[[kt.HyperParameters], Any]
+    ) -> None:
+        """Sweep while a model is trained, unless the trial has had its sweep, and keep the answer."""
+        # A tuner with executions_per_trial > 1 comes here several times for one sweep.
+        if is_swept(hp) or self._answer is not None:
+            return
+        try:
+            with preserved_random_state(), reserved_set_aside(hp), self._builds_swept_in_fit(hp, task):
+                probe = RateProbe(self.hypermodel, hp, model)
+                answer = _SweepRun(task, hp, probe, self.check_search).run(model, train)
+        except (UnusableModelError, LearningRateNotFoundError) as error:
+            # No trial would do better: end the search here, before time is lost.
+            raise kt.errors.FatalValueError(str(error)) from error
+        except (NoSweepError, LearningRateError) as error:
+            # The trials may do well all the same, and another sweep would end like this one.
+            answer = SweepAnswer(error=str(error))
+        except Exception as error:
+            self._keep(SweepAnswer(error=error_text(error)), hp)
+            raise
+        self._keep(answer, hp)
+
+    def _keep(self, answer: SweepAnswer, hp: kt.HyperParameters) -> None:
+        """Keep what came of a sweep until its trial ends."""
+        self._loss = _plausible_loss(answer)
+        if self._task is not None:
+            self._answer = answer
+        else:
+            answer.write_to(hp)
+
+    # --- Training code that calls `fit` on models of its own ------------------------------------------------
+
+    def _swept_in_fit(
+        self, hp: kt.HyperParameters, model: Any, task: SweepTask, *, leaves: bool = False
+    ) -> Any:
+        """Return a model whose `fit` is the sweep, as cross-validation needs it.
+
+        Args:
+            hp: The values of the sweep.
+            model: What the user's `build` has returned.
+            task: The order.
+            leaves: Whether the sweep then leaves the user's code, even in a tuner of KerasTuner's.
+        """
+        if not isinstance(model, keras.Model):
+            error = f"a sweep needs a Keras model, and the hypermodel has built a {type(model).__name__}"
+            self._keep(SweepAnswer(error=error), hp)
+            return model
+        if "fit" in vars(model):
+            return model
+
+        def train(args: Any, kwargs: Any, _: kt.HyperParameters) -> Any:
+            check_rate_is_kept(kwargs.get("callbacks"))
+            return model.fit(*args, **kwargs)
+
+        @functools.wraps(model.fit)
+        def fit(*args: Any, **kwargs: Any) -> Any:
+            del model.fit
+            args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
+            self._sweep(hp, model, task, functools.partial(train, args, kwargs))
+            if leaves or self._task is not None:
+                raise SweepIsOver
+            return _as_if_trained(self._loss, model, task)
+
+        fit.is_sweep = True  # type: ignore[attr-defined]
+        model.fit = fit
+        return model
+
+    @contextlib.contextmanager
+    def _builds_swept_in_fit(self, hp: kt.HyperParameters, task: SweepTask) -> Iterator[None]:
+        """Do the same with the models that the user's own `fit` builds with `self.build`."""
+        hypermodel, plain = self.hypermodel, self.hypermodel.build
+        is_own = "build" in vars(hypermodel)
+
+        def build(*args: Any, **kwargs: Any) -> Any:
+            return self._swept_in_fit(hp, plain(*args, **kwargs), task, leaves=True)
+
+        hypermodel.build = build
+        try:
+            yield
+        finally:
+            if is_own:
+                hypermodel.build = plain
+            else:
+                del hypermodel.build
 
 
 class _SweepRun:
@@ -192,6 +296,8 @@ class _SweepRun:
         self._learning_rate: str | None = None
         self._settings = task.settings
         self._relation = IDENTITY
+        # While it is open, all optimizers that follow the hyperparameter train at the swept rate.
+        self._at_one_rate = contextlib.ExitStack()
 
     def run(self, model: Any, train: Callable[[kt.HyperParameters], Any]) -> SweepAnswer:
         """Sweep in the middle of a training.
@@ -200,18 +306,20 @@ class _SweepRun:
             model: The model that is trained.
             train: Trains it with the hyperparameters that it is given, through `model.fit`.
         """
-        report = sweep_in_training(
-            model,
-            lambda: train(self._hyperparameters),
-            on_start=self._begin,
-            min_lr=self._task.min_lr,
-            max_lr=self._task.max_lr,
-            steps=self._task.steps,
-        )
+        with self._at_one_rate:
+            report = sweep_in_training(
+                model,
+                lambda: train(self._hyperparameters),
+                on_start=self._begin,
+                min_lr=self._task.min_lr,
+                max_lr=self._task.max_lr,
+                steps=self._task.steps,
+            )
         settings = self._settings
         assert settings is not None
         if self._task.scales:
-            name = self._probe.batch_size_name(report.batch_size, train)
+            batch_size = report.curve.training.batch_size if report.curve.training else None
+            name = self._probe.batch_size_name(batch_size, train)
             settings = dataclasses.replace(settings, batch_size=name)
         return SweepAnswer(
             report=report, relation=self._relation, settings=settings, learning_rate=self._learning_rate
@@ -231,11 +339,8 @@ class _SweepRun:
                 # In the middle of the space, the build function takes another branch than at the defaults.
                 (name,) = own
         self._learning_rate = name
-        optimizer = None
-        if task.learning_rates:
-            optimizer, self._relation = self._probe.followed_optimizer(name)
-        else:
-            self._relation = self._probe.relation(name)
+        (optimizer, *others), self._relation = self._probe.followed_optimizers(name)
+        self._at_one_rate.enter_context(rates_shared(optimizer, others))
         names = task.learning_rates or self._settings.learning_rates or (name,)
         sweeps = max(sum(len(self._settings.settings(hyperparameters, each)) for each in names), 1)
         return SweepOrder(optimizer, task.epochs, sweeps, self._title(name, sweeps), self._check_search)
@@ -258,33 +363,29 @@ def _first_registered(hp: kt.HyperParameters, task: SweepTask) -> str | None:
     return next((name for name in names if name in registered), task.learning_rate)
 
 
-def _default_values(hp: kt.HyperParameters, task: SweepTask) -> dict[str, Any]:
-    """Return the values of a sweep with all at the default but its learning rates and its setting."""
-    names = list(task.learning_rates)
-    with contextlib.suppress(LearningRateError):
-        names.append(find_learning_rate(hp, task.learning_rate))
-    kept = names if task.settings is None else [*names, *task.settings.names]
-    fixed = {name: hp.values[name] for name in kept if name in hp.values}
-    return {**default_values(hp, fixed, names).values, **reserved_values(hp)}
+def _plausible_loss(answer: SweepAnswer) -> float:
+    """Return the lowest loss of a sweep that a training could have had; 1 where there is none."""
+    losses = [] if answer.report is None else answer.report.curve.losses.tolist()
+    return min((loss for loss in losses if math.isfinite(loss) and loss > 0), default=1.0)
 
 
-def _no_results(objective_is_named: bool) -> Any:
-    if not objective_is_named:
-        return 0.0
+def _as_if_trained(loss: float, model: Any, task: SweepTask) -> Any:
+    """Return what looks like the result of a training of one epoch, for code that expects one."""
+    if not task.objective_is_named:
+        return loss
     history = keras.callbacks.History()
-    # Training code of the user's own looks up what it likes.
-    history.history = collections.defaultdict(lambda: [0.0])
+    history.set_model(model)
+    history.set_params({"verbose": 0, "epochs": 1, "steps": 1})
+    history.epoch = [0]
+    names = ["loss", *(metric.name for metric in model.metrics)]
+    history.history = _AnyMetric(
+        {name: [loss] for name in [*names, *(f"val_{name}" for name in names), *task.objectives]}
+    )
     return history
 
 
-def _remove_tensorboard_directories(callbacks: Any) -> None:
-    """Remove what KerasTuner has made for a TensorBoard callback, which no sweep calls."""
-    for callback in callbacks or ():
-        # It gives each trial a directory of its own below the user's.
-        directory = Path(str(getattr(callback, "log_dir", ""))).parent
-        if is_own_trial(directory.name):
-            shutil.rmtree(directory, ignore_errors=True)
+class _AnyMetric(dict[str, list[float]]):
+    """The metrics of a made-up training, which has whatever metric it is asked for."""
 
-
-def _error_text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    def __missing__(self, name: str) -> list[float]:
+        return self["loss"]

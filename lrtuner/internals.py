@@ -116,6 +116,24 @@ def was_tried(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
     return oracle._compute_values_hash(values) in oracle._tried_so_far
 
 
+def combinations_asked(oracle: kt.Oracle) -> int | None:
+    """Return how many different trials an oracle is to begin, a Hyperband for its first bracket.
+
+    None for a grid, which ends when it is through, and where there is no limit.
+    """
+    if isinstance(oracle, kt.oracles.GridSearchOracle):
+        return None
+    if isinstance(oracle, kt.oracles.HyperbandOracle):
+        return int(oracle._get_size(oracle._get_num_brackets() - 1, 0))
+    return None if oracle.max_trials is None else int(oracle.max_trials)
+
+
+def objective_names(oracle: kt.Oracle) -> tuple[str, ...]:
+    """Return the names of the metrics that an oracle looks at."""
+    several = getattr(oracle.objective, "objectives", [oracle.objective])
+    return tuple(str(objective.name) for objective in several)
+
+
 def has_objective(oracle: kt.Oracle) -> bool:
     """Return whether the user gave the search an objective."""
     return bool(oracle.objective.name != _NO_OBJECTIVE)

@@ -19,21 +19,25 @@ class Job:
         learning_rate: Name of the hyperparameter that it narrows; None before it is known.
         setting: What sets it apart from the other sweeps; None for the first one, which finds the settings.
         hyperparameters: The values to sweep at.
+        defaults: The values to sweep at if no model can be trained at those; None if they are the same.
         trial: The trial under way, or the last one.
         worker: Who runs it, or None.
         lease_ends: When it is given to another worker, on the monotonic clock.
         begun: How often it was given away.
         ended: How often it has ended.
+        fell_back: Why it is run at the defaults, in words; None as long as it is not.
     """
 
     learning_rate: str | None
     setting: Setting | None
     hyperparameters: kt.HyperParameters
+    defaults: kt.HyperParameters | None = None
     trial: Any = None
     worker: str | None = None
     lease_ends: float = math.inf
     begun: int = 0
     ended: int = 0
+    fell_back: str | None = None
 
 
 class Jobs:

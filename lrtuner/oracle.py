@@ -4,8 +4,8 @@ One sweep serves a search whose settings all have the same range. Where some, su
 each gets a sweep of its own: the space is narrowed to the union of the ranges, and what the wrapped oracle
 proposes is moved into the range of its own setting before the trial is made.
 
-Here is what KerasTuner and the user see, the lock, and what a chief and its workers tell each other. What is
-done about sweeps is in `lrtuner.search.sweeping`.
+Here is what KerasTuner sees, the lock, and what a chief and its workers tell each other. What is done about
+sweeps is in `lrtuner.search.sweeping`, and what the user looks at afterwards in `lrtuner.findings`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner import internals, protocol
-from lrtuner.lr_range import LRRange
-from lrtuner.proxy import OracleProxy, oracle_to_wrap
+from lrtuner.findings import Findings
+from lrtuner.proxy import oracle_to_wrap
 from lrtuner.rules import Rule
-from lrtuner.search import messages
 from lrtuner.search.files import check_writable
 from lrtuner.search.options import OPTION_NAMES, SweepOptions
 from lrtuner.search.presence import Presence
-from lrtuner.search.record import Sweep
 from lrtuner.search.sweeping import Sweeping
 
 
-class LRRangeOracle(OracleProxy):
+class LRRangeOracle(Findings):
     """Narrows the learning-rate space with a cheap sweep, then hands off to another oracle.
 
     The first trial that a tuner gets is a sweep: at most about an epoch of training in which the learning
@@ -79,9 +77,12 @@ class LRRangeOracle(OracleProxy):
 
     Attributes:
         oracle: The wrapped oracle.
+        given_space: The `keras_tuner.HyperParameters` that it had when it was wrapped.
         sweeps: List of `Sweep`, finished ones only.
         lr_range: The `LRRange` that the sweep found, or `None`; the smallest one that holds all where several
             sweeps found one.
+        run_sweep: Runs the trial of a sweep and ends it. lrtuner's own tuners set it while they search.
+            Without it, `create_trial` returns sweeps as trials.
 
     Raises:
         TypeError: `oracle` is not an oracle or is wrapped already, keyword arguments come beside one, or an
@@ -89,13 +90,13 @@ class LRRangeOracle(OracleProxy):
         ValueError: The bounds, the number of steps, the rule's name or the lease make no sense.
     """
 
-    _OWN = OracleProxy._OWN | {
+    _OWN = Findings._OWN | {
         "_options",
-        "_sweeping",
+        "given_space",
         "_presence",
-        "_lock",
         "_is_chief",
         "_sweeps_with_metrics",
+        "run_sweep",
     }
 
     def __init__(
@@ -125,12 +126,14 @@ class LRRangeOracle(OracleProxy):
             lease=lease,
         )
         self.oracle = oracle
+        self.given_space = oracle.get_space()
         self._sweeping = Sweeping(oracle, self._options)
         self._presence = Presence()
         # Neither of the two is synchronized: every call into one holds this lock. A thread that holds it
         # never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has that one first.
         self._lock = threading.RLock()
         self._is_chief = False
+        self.run_sweep: Callable[[Any], None] | None = None
         # The sweeps whose training code has reported metrics by itself.
         self._sweeps_with_metrics: set[str] = set()
         # The wrapped oracle proposes and saves itself from inside of its own calls. All that comes here.
@@ -158,72 +161,6 @@ class LRRangeOracle(OracleProxy):
             self._options.change(name, value)
         else:
             super().__setattr__(name, value)
-
-    # --- What the user looks at -----------------------------------------------------------------------------
-
-    @property
-    def sweeps(self) -> list[Sweep]:
-        """The finished sweeps."""
-        with self._lock:
-            return list(self._sweeping.ranges.sweeps)
-
-    @property
-    def lr_range(self) -> LRRange | None:
-        """The learning-rate range that the sweep found, or `None` where there is none (yet).
-
-        Of several sweeps the smallest range that holds all of theirs.
-        """
-        with self._lock:
-            return self._sweeping.ranges.widest
-
-    def plot_sweeps(self, ax: Any = None) -> Any:
-        """Draw the sweeps' curves with their ranges, and the finished trials over them.
-
-        Args:
-            ax: Matplotlib `Axes` to draw on; by default those of a new figure.
-
-        Returns:
-            The matplotlib `Axes`.
-
-        Raises:
-            RuntimeError: No sweep has finished yet.
-            TypeError: `ax` is no matplotlib `Axes`.
-        """
-        from lrtuner.plot import plot_sweeps
-
-        sweeps = self.sweeps
-        if not sweeps:
-            raise RuntimeError(
-                "No sweep has finished yet: call plot_sweeps after tuner.search(...) has begun."
-            )
-        with self._lock:
-            trials = [self._sweeping.ranges.scored_rates(sweep) for sweep in sweeps]
-        return plot_sweeps(sweeps, trials=trials, objective=self.objective.name, ax=ax)
-
-    def advise(self, sweep: Sweep | None = None) -> LRRange | None:
-        """Say where the next search should look, if the best trials lie at an edge of a sweep's range.
-
-        Args:
-            sweep: One of `sweeps`, where there are several; the first by default.
-
-        Returns:
-            The range that the next search should have, or `None` where this one's was right or too few trials
-            have finished to tell. Unless `verbose` is 0, a line that says so is printed, too.
-
-        Raises:
-            TypeError: `sweep` is neither a `Sweep` nor `None`.
-        """
-        if sweep is not None and not isinstance(sweep, Sweep):
-            raise TypeError(f"sweep must be one of this oracle's `sweeps`, or None, got {sweep!r}.")
-        with self._lock:
-            if sweep is None and not self._sweeping.ranges.sweeps:
-                return None
-            sweep = sweep or self._sweeping.ranges.sweeps[0]
-            advice, label = self._sweeping.ranges.advice(sweep), self._sweeping.ranges.label(sweep)
-        if advice is None:
-            return None
-        messages.advice(label, advice.searched, advice.better, verbose=self.verbose)
-        return advice.better
 
     # --- What a tuner calls before the search ---------------------------------------------------------------
 
@@ -289,15 +226,24 @@ class LRRangeOracle(OracleProxy):
     # --- What a tuner calls during the search ---------------------------------------------------------------
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Return the trial of a sweep that is due, else the wrapped oracle's next trial.
+        """Return the wrapped oracle's next trial, once the sweeps that come before it are done.
 
         Args:
             tuner_id: String, who asks.
 
         Returns:
-            A `Trial`. While another tuner is still running a sweep that this search needs, the trial's status
-            is "IDLE" and the tuner asks again.
+            A `Trial`, which is that of a sweep if nothing is there to run it, see `run_sweep`. While another
+            tuner is still running a sweep that this search needs, the trial's status is "IDLE" and the tuner
+            asks again.
         """
+        trial = self._next_trial(tuner_id)
+        while self.run_sweep is not None and protocol.is_sweep(trial.hyperparameters):
+            self.run_sweep(trial)
+            trial = self._next_trial(tuner_id)
+        return trial
+
+    def _next_trial(self, tuner_id: str) -> Any:
+        """Return the trial of a sweep that is due, else the wrapped oracle's next trial."""
         trial = None
         if self._presence.error is None:
             with self._an_error_ends_the_search():

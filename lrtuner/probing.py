@@ -14,8 +14,8 @@ from keras_tuner.engine import hyperparameters as hp_types
 from lrtuner.protocol import without_reserved
 from lrtuner.setting_finder import UNKNOWN, SettingFinder
 from lrtuner.settings import SettingSpace
-from lrtuner.space import IDENTITY, LearningRateError, Relation, entry_bounds, spread_values
-from lrtuner.sweep import batch_size_of, compiled_with, optimizers_of, own_optimizer, peak_rate
+from lrtuner.space import IDENTITY, LearningRateError, Relation, entry_bounds, entry_named, spread_values
+from lrtuner.sweep import batch_size_of, compiled_with, optimizers_of, peak_rate
 
 # The peak of a warm-up schedule is met to about a percent.
 _RATE_TOLERANCE = 0.02
@@ -34,6 +34,8 @@ class RateProbe:
         self._hypermodel = hypermodel
         self._hyperparameters = hyperparameters
         self._model = model
+        # The rates of the optimizers of models that were built, by the value of the learning rate.
+        self._rates: dict[Any, list[float]] = {}
 
     def settings(
         self, learning_rates: Sequence[str], *, names: Sequence[str] | None, others_count: bool
@@ -68,54 +70,66 @@ class RateProbe:
             # Its own sweep, or trial, will say what is wrong.
             return UNKNOWN
 
-    def followed_optimizer(self, name: str) -> tuple[Any, Relation]:
-        """Return the optimizer whose rate follows a hyperparameter, out of several, and how it follows.
+    def followed_optimizers(self, name: str) -> tuple[list[Any], Relation]:
+        """Return the optimizers of the model whose rates follow a hyperparameter, and how they follow.
 
         Args:
             name: The hyperparameter.
 
         Returns:
-            The optimizer, or None for the model's only one. How the values turn into its rates, or None where
-            the values are the rates.
+            The optimizers, at least one. How the hyperparameter's values turn into their rates.
 
         Raises:
-            LearningRateError: No rate follows the hyperparameter.
+            LearningRateError: No rate follows the hyperparameter, or one both rises and falls with it.
         """
-        own, several = own_optimizer(self._model), optimizers_of(self._model)
-        if several == [own]:
-            return None, self.relation(name)
+        several = optimizers_of(self._model)
         value = float(self._hyperparameters.values[name])
-        for optimizer in several:
-            if _is_same_rate(peak_rate(optimizer), value):
-                return optimizer, IDENTITY
+        same = [
+            optimizer
+            for index, optimizer in enumerate(several)
+            if _is_same_rate(peak_rate(optimizer), value) and not self._is_chance(name, index)
+        ]
+        if same:
+            return same, IDENTITY
+        if len(several) == 1:
+            return several, self._relation(name, 0)
         for index, optimizer in enumerate(several):
             with contextlib.suppress(LearningRateError):
-                rates = {
-                    value: peak_rate(optimizers_of(self._model_at(name, value))[index])
-                    for value in spread_values(self._hyperparameters, name)
-                }
-                return optimizer, Relation(tuple(rates), tuple(rates.values()))
+                return [optimizer], self._relation(name, index)
         raise LearningRateError(
             f"none of the model's {len(several)} optimizers has a rate that follows {name!r}: pass it to one"
         )
 
-    def relation(self, name: str) -> Relation:
-        """Return how a hyperparameter's values turn into the rates of the model's own optimizer.
+    def _is_chance(self, name: str, index: int) -> bool:
+        """Return whether an optimizer that has the very rate of a hyperparameter doesn't follow it.
 
-        Args:
-            name: The hyperparameter.
+        Of a few declared values, one may well be the rate that an optimizer has by default.
+        """
+        entry = entry_named(self._hyperparameters, name)
+        if isinstance(entry, hp_types.Float) and entry.step is None:
+            # An arbitrary number between its bounds, which no optimizer has by chance.
+            return False
+        value = self._hyperparameters.values[name]
+        other = next((one for one in spread_values(self._hyperparameters, name) if one != value), None)
+        if other is None:
+            return False
+        try:
+            if _is_same_rate(self._rate_at(name, other, index), float(other)):
+                return False
+            # Where another rate is built than is trained with, the training code sets it.
+            return _is_same_rate(self._rate_at(name, value, index), float(value))
+        except LearningRateError:
+            return False
 
-        Returns:
-            The relation; `IDENTITY` where the values are the rates.
+    def _relation(self, name: str, index: int) -> Relation:
+        """Return how a hyperparameter's values turn into the rates of one of the model's optimizers.
 
         Raises:
             LearningRateError: The rate doesn't follow the hyperparameter, or both rises and falls with it.
         """
-        value, rate = self._hyperparameters.values[name], peak_rate(own_optimizer(self._model))
-        if _is_same_rate(rate, float(value)):
-            return IDENTITY
-        rates = {at: self._rate_at(name, at) for at in spread_values(self._hyperparameters, name)}
-        rate_at_value = self._rate_at(name, value)
+        value, rate = self._hyperparameters.values[name], peak_rate(optimizers_of(self._model)[index])
+        rates = {at: self._rate_at(name, at, index) for at in spread_values(self._hyperparameters, name)}
+        rate_at_value = self._rate_at(name, value, index)
         if not _is_same_rate(rate, rate_at_value):
             raise LearningRateError(
                 f"the model is built for a learning rate of {rate_at_value:.4g} but trains at {rate:.4g}: "
@@ -123,9 +137,14 @@ class RateProbe:
             )
         return Relation(tuple(rates), tuple(rates.values()))
 
-    def _rate_at(self, name: str, value: Any) -> float:
-        """Return the learning rate of a model that is built with a value of a hyperparameter."""
-        return peak_rate(own_optimizer(self._model_at(name, value)))
+    def _rate_at(self, name: str, value: Any, index: int) -> float:
+        """Return the rate that one of its optimizers has if the model is built at a value."""
+        if value not in self._rates:
+            self._rates[value] = [peak_rate(one) for one in optimizers_of(self._model_at(name, value))]
+        rates = self._rates[value]
+        if index >= len(rates):
+            raise LearningRateError("the number of the model's optimizers depends on the learning rate")
+        return rates[index]
 
     def _model_at(self, name: str, value: Any) -> Any:
         hyperparameters = without_reserved(self._hyperparameters)

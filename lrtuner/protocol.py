@@ -17,9 +17,11 @@ Trials whose id begins with `lr_sweep` are lrtuner's own. KerasTuner numbers its
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import keras_tuner as kt
@@ -42,7 +44,12 @@ _WAITING_ID = SWEEP_PREFIX + "_wait"
 # worker lives, and the answer brings the worker the error that has ended the search, if one has.
 _NEWS_PREFIX = SWEEP_PREFIX + "_news/"
 
-_NO_TRAINING = "the tuner ended its trial without training through HyperModel.fit and model.fit"
+NO_TRAINING = (
+    "the tuner ended its trial without training through HyperModel.fit and model.fit: train with "
+    "self.hypermodel.fit(hp, model, ...), or call fit on the model that self.hypermodel.build(hp) returns"
+)
+# Lines of an error that are shown; some libraries print their data in it.
+_MOST_LINES = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,8 @@ class SweepTask:
         epochs: Epochs in one full training where the oracle sets them, as Hyperband does.
         objective_is_named: Whether the search has an objective. Without one, KerasTuner takes nothing but a
             number for the result of a training.
+        objectives: Names of the metrics that the search looks at.
+        may_fall_back: Whether the sweep is run once more, at the default values, should it fail.
     """
 
     min_lr: float
@@ -79,6 +88,8 @@ class SweepTask:
     number: int
     epochs: int | None
     objective_is_named: bool
+    objectives: tuple[str, ...] = ()
+    may_fall_back: bool = False
 
     def write_to(self, hyperparameters: kt.HyperParameters) -> None:
         """Make a sweep of the trial that will have these hyperparameters."""
@@ -93,7 +104,8 @@ class SweepTask:
         config = json.loads(hyperparameters.values[TASK_KEY])
         settings = config["settings"]
         config["settings"] = None if settings is None else SettingSpace.from_config(settings)
-        config["learning_rates"] = tuple(config["learning_rates"])
+        for name in ("learning_rates", "objectives"):
+            config[name] = tuple(config[name])
         return cls(**config)
 
 
@@ -140,7 +152,7 @@ class SweepAnswer:
         """Return the answer of a sweep's trial that has ended; a report that can't be read is an error."""
         values = trial.hyperparameters.values
         if REPORT_KEY not in values:
-            return cls(error=values.get(ERROR_KEY) or _last_line(trial.message) or _NO_TRAINING)
+            return cls(error=values.get(ERROR_KEY) or _error_in(trial.message) or NO_TRAINING)
         try:
             config = json.loads(values[REPORT_KEY])
             relation = Relation.from_config(config.pop("relation"))
@@ -162,15 +174,25 @@ def is_swept(hyperparameters: kt.HyperParameters) -> bool:
     return REPORT_KEY in hyperparameters.values
 
 
-def keep_error(trial: Any) -> None:
-    """Put the reason why a sweep's trial has failed where it crosses gRPC, which drops a trial's message."""
-    if trial.message and is_sweep(trial.hyperparameters):
-        trial.hyperparameters.values.setdefault(ERROR_KEY, _last_line(trial.message))
+def error_text(error: BaseException) -> str:
+    """Return an error in words: its class and its message, which is cut where it is long."""
+    return _shortened(f"{type(error).__name__}: {error}")
 
 
-def _last_line(message: str | None) -> str:
-    """Return the last line of a trial's message: of a traceback, the error itself."""
-    return (message or "").strip().rpartition("\n")[2]
+def _error_in(message: str | None) -> str:
+    """Return the error that a trial's message tells of: of a traceback, what follows its last frame."""
+    lines = (message or "").strip().splitlines()
+    frames = [index for index, line in enumerate(lines) if line.startswith(("Traceback", '  File "'))]
+    if frames:
+        # A frame's lines are indented, the error is not; what follows its first line may be either.
+        rest = lines[frames[-1] + 1 :]
+        lines = rest[next((index for index, line in enumerate(rest) if line[:1].strip()), 0) :]
+    return _shortened("\n".join(lines))
+
+
+def _shortened(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "..."])
 
 
 def without_reserved(hyperparameters: kt.HyperParameters) -> kt.HyperParameters:
@@ -179,6 +201,18 @@ def without_reserved(hyperparameters: kt.HyperParameters) -> kt.HyperParameters:
     for key in reserved_values(hyperparameters):
         del hyperparameters.values[key]
     return hyperparameters
+
+
+@contextlib.contextmanager
+def reserved_set_aside(hyperparameters: kt.HyperParameters) -> Iterator[None]:
+    """Take lrtuner's own values out of hyperparameters while the user's code has them."""
+    reserved = reserved_values(hyperparameters)
+    for key in reserved:
+        del hyperparameters.values[key]
+    try:
+        yield
+    finally:
+        hyperparameters.values.update(reserved)
 
 
 def reserved_values(hyperparameters: kt.HyperParameters) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class ReadingConstants:
     # another by more than so many standard deviations follow the data. A descent that grows with the sum of
     # the rates is taken out before, with these sums at which it is nearly done, in sums of the first decades:
     # it is what raw data show so early. It has to leave this share of the variance.
+    # Of 2,630 measured sweeps of shuffled data 1 was taken for one in an order. Of 111 sweeps of ordered data
+    # with 300 batches 68 were seen, and 30 of as many with 100 batches.
     order_rate: float = 1e-5
     order_decades: tuple[float, ...] = (1.0, 2.0)
     order_points: int = 12
@@ -171,9 +173,10 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     _check_usable(curve, x, losses, fewest)
     if not (curve.training and curve.training.is_shuffled) and _follows_the_data(x, losses):
         raise NoRangeError(
-            f"The loss rose or fell at learning rates below {READING.order_rate:g}, as it does when the "
-            "batches come in an order: sorted by class, or one moment after another. Such a curve shows the "
-            "data and not the learning rate. Shuffle the data, for example with dataset.shuffle(...)."
+            f"The loss rose or fell at learning rates below {READING.order_rate:g}. It does so when the "
+            "batches come in an order: sorted by class, or one moment after another. It also does so when "
+            "the losses were averaged over batches. Such a curve does not show the learning rate. Shuffle "
+            "the data, for example with dataset.shuffle(...), and give the loss of each batch alone."
         )
     n = len(x)
     density = float((n - 1) / (x[-1] - x[0]))

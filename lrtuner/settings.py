@@ -14,7 +14,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.curve import check_keys
+from lrtuner.records import check_keys
 
 Setting = dict[str, Any]
 

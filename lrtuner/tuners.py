@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals, protocol
+from lrtuner import internals
 from lrtuner.hypermodel import LRRangeHyperModel
 from lrtuner.oracle import LRRangeOracle
 from lrtuner.search import messages
@@ -99,13 +101,34 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             keras_tuner.errors.FatalRuntimeError: On a worker, an error elsewhere has ended the search.
         """
-        if isinstance(self.oracle, ChiefsOracle):
-            with self.oracle.watched():
-                super().search(*fit_args, **fit_kwargs)
-            return
-        super().search(*fit_args, **fit_kwargs)
+        with self._running_sweeps(fit_args, fit_kwargs):
+            if isinstance(self.oracle, ChiefsOracle):
+                with self.oracle.watched():
+                    super().search(*fit_args, **fit_kwargs)
+                return
+            super().search(*fit_args, **fit_kwargs)
+        self.oracle.save_picture()
         for sweep in self.oracle.sweeps:
             self.oracle.advise(sweep)
+
+    @contextlib.contextmanager
+    def _running_sweeps(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> Iterator[None]:
+        """Run the sweeps that are due before a trial, unseen by the hooks, which are for trials."""
+
+        def run_sweep(trial: Any) -> None:
+            self.hypermodel.run_sweep(trial, lambda: self.run_trial(trial, *fit_args, **fit_kwargs))
+            self.oracle.end_trial(trial)
+            self.save()
+
+        if self.hypermodel is None or internals.is_chief():
+            # A chief trains nothing: its oracle hands the sweeps out to workers.
+            yield
+            return
+        self.oracle.run_sweep = run_sweep
+        try:
+            yield
+        finally:
+            self.oracle.run_sweep = None
 
     def _check_search(self) -> None:
         """Raise on a worker if an error has ended the search."""
@@ -116,11 +139,6 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         """End a worker's training if an error has ended the search."""
         super().on_batch_end(trial, model, batch, logs)
         self._check_search()
-
-    def on_trial_end(self, trial: Any) -> None:
-        """Report the trial's end and, of a sweep that has failed, the reason."""
-        protocol.keep_error(trial)
-        super().on_trial_end(trial)
 
     # --- Files ----------------------------------------------------------------------------------------------
 
@@ -137,7 +155,6 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             ValueError: A file in it is damaged.
         """
-        declared = self.oracle.get_space()
         path = internals.tuner_file(self)
         if not is_json(path) and not self.get_state():
             messages.tuner_file_is_replaced(path)
@@ -145,6 +162,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         super().reload()
         if self.hypermodel is None or internals.is_worker(self):
             return
+        # What a build registers first holds. So the space must not be the oracle's, which is narrowed once
+        # something is loaded, but as it was when the user made the oracle.
+        declared = self.oracle.given_space.copy()
         try:
             with preserved_random_state():
                 self.hypermodel.build(declared)

@@ -6,13 +6,14 @@ import inspect
 import warnings
 
 # Code between the user and a warning: the user never called it in person.
-_PACKAGES = ("lrtuner", "keras_tuner")
+_PACKAGES = ("lrtuner", "keras_tuner", "keras")
 
 
 def warn(message: str) -> None:
     """Warn at the line of the user's code that led here.
 
-    That is the nearest caller outside of lrtuner and KerasTuner, however many of their functions lie between.
+    That is the nearest caller outside of lrtuner, KerasTuner and Keras, however many of their functions lie
+    between.
 
     Args:
         message: The warning's text, a whole sentence.

@@ -19,6 +19,7 @@ from searches import (
     build_model,
     compiled,
     declared_rate,
+    is_swept,
     random_search,
 )
 
@@ -67,7 +68,7 @@ class Recorded(kt.HyperModel):
     """Writes down what it trains, and fails as the options say."""
 
     def build(self, hp):
-        if options.get("failure") == "not compiled" and hp.values.get("lrtuner/sweep"):
+        if options.get("failure") == "not compiled":
             return keras.Sequential(
                 [keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))]
             )
@@ -75,8 +76,8 @@ class Recorded(kt.HyperModel):
             return build_branches(hp)
         return (build_choice if options.get("optimizers") else build_model)(hp)
 
-    def fit(self, hp, model, *args, **kwargs):
-        sweep = "lrtuner/sweep" in hp.values
+    def fit(self, _, model, *args, **kwargs):
+        sweep = is_swept(model)
         log("sweep" if sweep else "trial")
         if strategy:
             log(f"{model.distribute_strategy.num_replicas_in_sync} replicas")

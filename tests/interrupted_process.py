@@ -16,7 +16,7 @@ import time
 
 import keras
 import keras_tuner as kt
-from searches import build_choice, build_model, random_search, rates, search
+from searches import build_choice, build_model, is_swept, random_search, rates, search
 
 import lrtuner
 
@@ -60,8 +60,8 @@ def run(directory, kill_before_write):
         def build(self, hp):
             return build_choice(hp, ["sgd", "adam"]) if OPTIONS.get("settings") else build_model(hp)
 
-        def fit(self, hp, model, *args, **kwargs):
-            note.write("sweep\n" if "lrtuner/sweep" in hp.values else "trial\n")
+        def fit(self, _, model, *args, **kwargs):
+            note.write("sweep\n" if is_swept(model) else "trial\n")
             return model.fit(*args, **kwargs)
 
     keras.utils.set_random_seed(5)

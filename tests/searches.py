@@ -45,6 +45,11 @@ def build_choice(hp, names=tuple(OPTIMIZERS)):
     return model
 
 
+def is_swept(model):
+    """Return whether the model's `fit` is a sweep."""
+    return "fit" in vars(model)
+
+
 def build_branches(hp, names=("adam", "sgd")):
     """A model with an optimizer to choose, each with a learning rate of its own in a plain if."""
     if hp.Choice("optimizer", list(names)) == "adam":

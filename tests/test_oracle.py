@@ -18,10 +18,12 @@ from searches import (
     tuner,
     warned,
 )
+from sklearn.linear_model import LogisticRegression
 
 import lrtuner
 from lrtuner.protocol import REPORT_KEY, SweepAnswer, SweepTask, is_sweep
 from lrtuner.search import presence
+from lrtuner.search.ranges import moved_range
 from lrtuner.settings import SettingSpace
 from lrtuner.sweep import SweepReport
 
@@ -40,9 +42,12 @@ def finished(tmp_path_factory):
 
 def answer(trial, losses, settings=None):
     """Put the report of a sweep with these losses in its trial, as a tuner would."""
-    curve = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(losses)), np.asarray(losses, dtype=float))
-    report = SweepReport(curve=curve, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
-    SweepAnswer(report=report, settings=settings or SettingSpace()).write_to(trial.hyperparameters)
+    rates = np.geomspace(1e-7, 10.0, len(losses))
+    training = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
+    curve = lrtuner.LRCurve(rates, np.asarray(losses, dtype=float), training=training)
+    SweepAnswer(report=SweepReport(curve=curve), settings=settings or SettingSpace()).write_to(
+        trial.hyperparameters
+    )
 
 
 def typical_losses(scale=1.0):
@@ -95,6 +100,45 @@ class TestHandOff:
         assert sweep.reason is None
         assert sweep.declared == (1e-6, 10.0)
         assert "narrowed" in sweep.outcome
+
+    def test_a_tuner_of_models_that_are_not_keras_s(self, tmp_path):
+        def build(hp):
+            return LogisticRegression(C=declared_rate(hp))
+
+        with pytest.raises(ValueError, match=r"A sweep needs a Keras model: .*SklearnTuner"):
+            kt.tuners.SklearnTuner(lrtuner.LRRangeOracle(random_search()), build, directory=tmp_path)
+        hypermodel = lrtuner.LRRangeHyperModel(build)
+        inner = kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), max_trials=1)
+        stock = kt.tuners.SklearnTuner(lrtuner.LRRangeOracle(inner), hypermodel, directory=tmp_path)
+        with warned("found no range.*: a sweep needs a Keras model, .* built a LogisticRegression"):
+            stock.search(np.arange(40.0).reshape(20, 2), np.arange(20) % 2)
+
+    def test_a_range_at_another_batch_size_has_its_evidence_there(self, tmp_path):
+        oracle = waiting(tmp_path)
+        finish(oracle)
+        lr_range = oracle.lr_range
+        moved = moved_range(lr_range, 3.0)
+        assert (moved.min_lr, moved.max_lr) == (3 * lr_range.min_lr, 3 * lr_range.max_lr)
+        for name in ("descent_end", "edge", "usual"):
+            assert getattr(moved.evidence, name) == 3 * getattr(lr_range.evidence, name)
+        assert moved.evidence.batches == lr_range.evidence.batches
+        assert moved_range(lrtuner.LRRange(1e-3, 1e-2), 2.0) == lrtuner.LRRange(2e-3, 2e-2)
+
+    def test_what_weakens_a_range_is_printed(self, tmp_path, capsys):
+        oracle = waiting(tmp_path)
+        noise = 0.1 * np.random.default_rng(0).normal(size=100)
+        finish(oracle, 2.0 + noise + np.minimum(np.geomspace(1e-7, 10.0, 100) / 0.5, 20.0) ** 4)
+        assert oracle.lr_range.evidence.caveat
+        assert f"; {oracle.lr_range.evidence.caveat}. Picture: " in capsys.readouterr().out
+
+    def test_a_range_that_lies_partly_outside_is_no_warning(self, tmp_path, capsys, recwarn):
+        def build(hp):
+            return compiled(hp.Float(RATE, 1e-4, 1e-2, sampling="log"))
+
+        oracle = lrtuner.Tuner(lrtuner.LRRangeOracle(random_search()), build, directory=tmp_path).oracle
+        finish(oracle)
+        assert [warning for warning in recwarn if "range found" in str(warning.message)] == []
+        assert "Part of the range found" in capsys.readouterr().out
 
     def test_sweep_is_run_in_the_middle_of_the_space(self, tmp_path):
         trial = waiting(tmp_path).create_trial("tuner0")
@@ -244,7 +288,23 @@ def assert_each_in_its_own(oracle, events):
         assert lr_range.min_lr / slack <= values[RATE] <= lr_range.max_lr * slack
 
 
+class Recording(kt.Oracle):
+    """An oracle with a record of its own, as one that asks another library for its proposals."""
+
+    def populate_space(self, trial_id):
+        values = self._random_values()
+        self.__dict__.setdefault("proposed", {})[trial_id] = values
+        return {"status": "RUNNING", "values": values}
+
+
 class TestSettings:
+    def test_an_oracle_s_own_record_holds_what_was_run(self, tmp_path):
+        inner = Recording("val_loss", max_trials=8, seed=1)
+        oracle = choosing(tmp_path, inner, rule="curve_alone")
+        events = run(oracle)
+        assert_each_in_its_own(oracle, events)
+        assert list(inner.proposed.values())[:8] == [event for event in events if isinstance(event, dict)]
+
     @pytest.mark.parametrize("name", ORACLES)
     def test_each_trial_has_the_range_of_its_own_setting(self, name, tmp_path):
         # A Gaussian process takes seconds a trial.
@@ -481,6 +541,50 @@ class TestPlot:
             assert oracle.plot_sweeps(axes) is axes
             assert axes.get_xscale() == "log"
             plt.close(axes.figure)
+
+    def test_trials_are_shown_with_the_objective(self, finished):
+        axes, alone = (plt.figure().add_subplot() for _ in range(2))
+        finished.plot_sweeps(axes)
+        finished.plot_search(alone)
+        (panel,) = [one for one in axes.figure.axes if one is not axes]
+        for drawn in (panel, alone):
+            assert drawn.get_ylabel().startswith(finished.objective.name)
+            (points,) = [one for one in drawn.lines if one.get_label() == "trials"]
+            assert len(points.get_xdata()) == len(finished.trials)
+        for drawn in (axes, alone):
+            assert drawn.get_title() == f"project: {RATE}"
+            plt.close(drawn.figure)
+
+    def test_search_without_trials_and_without_a_sweep(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(4))
+        with pytest.raises(RuntimeError, match=r"No trial with a learning rate has finished yet"):
+            oracle.plot_search()
+        with warned("No learning-rate sweep: nobody wants one"):
+            oracle.skip_sweeps("nobody wants one")
+        run(oracle)
+        oracle.save_picture()
+        assert not (tmp_path / "untitled_project" / "lr_sweeps.png").exists()
+        axes = oracle.plot_search(plt.figure().add_subplot())
+        (points,) = [one for one in axes.lines if one.get_label() == "trials"]
+        assert len(points.get_xdata()) == len(oracle.trials) == 4
+        plt.close(axes.figure)
+
+    def test_search_of_several_settings(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(12))
+        run(oracle)
+        axes = oracle.plot_search(plt.figure().add_subplot())
+        points = [one for one in axes.lines if one.get_label() == "trials"]
+        assert sum(len(one.get_xdata()) for one in points) == 12
+        assert len(axes.patches) == len(oracle.sweeps) == len(SCALES)
+        plt.close(axes.figure)
+
+    def test_the_saved_picture_is_drawn_again_with_the_trials(self, tmp_path):
+        oracle = choosing(tmp_path, random_search(4))
+        run(oracle)
+        path = tmp_path / "untitled_project" / "lr_sweeps.png"
+        before = path.read_bytes()  # from when the last sweep ended
+        oracle.save_picture()
+        assert path.read_bytes() != before
 
     def test_search_leaves_no_figure_open(self, tmp_path):
         before = plt.get_fignums()

@@ -1,4 +1,5 @@
 import json
+import traceback
 
 import keras_tuner as kt
 import numpy as np
@@ -12,11 +13,11 @@ from lrtuner.protocol import (
     SweepAnswer,
     SweepTask,
     asks_for_news,
+    error_text,
     fatal_error,
     fatal_trial,
     is_own_trial,
     is_sweep,
-    keep_error,
     news_id,
     news_trial,
     without_reserved,
@@ -25,8 +26,9 @@ from lrtuner.settings import SettingSpace
 from lrtuner.space import IDENTITY, Relation
 from lrtuner.sweep import SweepReport
 
-CURVE = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, 20), np.linspace(2.0, 1.0, 20))
-REPORT = SweepReport(curve=CURVE, optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2, momentum=0.9)
+TRAINING = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2, momentum=0.9)
+CURVE = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, 20), np.linspace(2.0, 1.0, 20), training=TRAINING)
+REPORT = SweepReport(curve=CURVE)
 SETTINGS = SettingSpace(("optimizer",), (({"optimizer": "sgd"}, {"optimizer": "adam"}),), "batch_size")
 
 
@@ -91,10 +93,24 @@ class TestAnswer:
         ended = trial(**{TASK_KEY: "{}"})
         ended.message = "Traceback:\n  in a file\nOSError: the disk is gone\n"
         assert SweepAnswer.of(ended).error == "OSError: the disk is gone"
-        # Which gRPC drops.
-        keep_error(ended)
-        ended.message = None
-        assert SweepAnswer.of(ended).error == "OSError: the disk is gone"
+
+    @pytest.mark.parametrize(
+        ("message", "error"),
+        [
+            (
+                "A series:\n  0  1\nLength: 200, dtype: int64.",
+                "ValueError: A series:\n  0  1\nLength: 200, dtype: int64.",
+            ),
+            ("\n".join("abcdefgh"), "ValueError: a\nb\nc\nd\ne\n..."),
+        ],
+    )
+    def test_an_error_of_several_lines(self, message, error):
+        ended = trial()
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            raise ValueError(message)
+        assert error_text(caught.value) == error
+        ended.message = "".join(traceback.format_exception(caught.value))
+        assert SweepAnswer.of(ended).error == error
 
     def test_none_at_all(self):
         assert "without training" in SweepAnswer.of(trial()).error

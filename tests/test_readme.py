@@ -1,5 +1,6 @@
-"""The README keeps its word: its code runs, its names exist, its commands are the ones that are checked."""
+"""The documents keep their word: their code runs, their names exist, their commands are the checked ones."""
 
+import inspect
 import pathlib
 import re
 import runpy
@@ -10,12 +11,19 @@ import matplotlib
 import pytest
 
 import lrtuner
+from lrtuner.rules import RULES
 
 ROOT = pathlib.Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+FILES = ("README.md", "examples/README.md", "examples/benchmarks/README.md")
+DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
+README, GUIDE = DOCUMENTS["README.md"], DOCUMENTS["examples/README.md"]
 
-# The README's searches, made short.
+
+def blocks(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
+
+
+# The documents' searches, made short.
 SHORTER = {
     r"max_trials=\d+": "max_trials=1",
     r"epochs=5": "epochs=1",
@@ -27,37 +35,63 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "readme"}
-    for block in BLOCKS:
-        for long, short in SHORTER.items():
-            block = re.sub(long, short, block)
-        exec(compile(block, "README.md", "exec"), names)
+    # Those of the guide go on from those of the README.
+    for file in FILES[:2]:
+        for block in blocks(DOCUMENTS[file], "python"):
+            for long, short in SHORTER.items():
+                block = re.sub(long, short, block)
+            exec(compile(block, file, "exec"), names)
     matplotlib.pyplot.close("all")
-    for project in ("drop_in", "any_oracle", "any_tuner"):
-        assert {"lr_sweeps.png", "lr_range.json"} <= {
-            path.name for path in (tmp_path / "runs" / project).iterdir()
-        }
+    projects = re.findall(r'project_name="(\w+)"', README + GUIDE)
+    assert len(projects) >= 5
+    for project in projects:
+        written = {path.name for path in (tmp_path / project).iterdir()}
+        assert {"lr_sweeps.png", "lr_range.json"} <= written
 
 
 def test_there_are_blocks_to_run():
-    assert len(BLOCKS) >= 5
+    assert len(blocks(README, "python")) >= 5
+    assert len(blocks(GUIDE, "python")) >= 5
 
 
-def test_names_in_the_readme_exist():
-    named = set(re.findall(r"\blrtuner\.([A-Za-z_]\w*)", README)) - {"json"}
+def test_names_in_the_documents_exist():
+    text = "".join(DOCUMENTS.values())
+    named = set(re.findall(r"\blrtuner\.([A-Za-z_]\w*)", text)) - {"json"}
     assert named <= set(lrtuner.__all__)
     for name in named:
         assert getattr(lrtuner, name).__name__ == name
 
 
-def test_every_public_name_is_in_the_readme():
-    assert [name for name in lrtuner.__all__ if not re.search(rf"\b{name}\b", README)] == []
+def test_every_public_name_is_in_the_documents():
+    text = README + GUIDE
+    assert [name for name in lrtuner.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
-def test_files_that_the_readme_shows_or_links_exist():
-    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"|(examples/\w+\.py)", README)
-    paths = {path for link in links for path in link if path and "://" not in path}
-    assert "examples/quickstart.py" in paths
-    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+def heading_anchors(document):
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", document, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_a_document_links_to_exists(file):
+    folder = (ROOT / file).parent
+    links = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", DOCUMENTS[file])
+    targets = [target for link in links for target in link if target and "://" not in target]
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        linked = (folder / path).resolve() if path else ROOT / file
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in heading_anchors(linked.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_scripts_that_a_document_names_exist(file):
+    folder = (ROOT / file).parent
+    named = set(re.findall(r"(?:[\w]+/)*\w+\.py\b", DOCUMENTS[file]))
+    assert named
+    assert [name for name in sorted(named) if not ((folder / name).exists() or (ROOT / name).exists())] == []
 
 
 def test_the_first_screen_has_the_two_commands():
@@ -70,11 +104,51 @@ def test_the_first_screen_has_the_two_commands():
     assert commands[1].endswith("-m pytest")
 
 
-def test_rules_in_the_readme_are_the_rules():
-    from lrtuner.rules import RULES
+def test_the_readme_can_be_read_in_ten_minutes():
+    assert len(README.splitlines()) <= 200
 
-    table = README[README.index("| `rule=` |") :]
+
+@pytest.mark.parametrize("file", FILES)
+def test_lines_are_short(file):
+    # The two commands that are copied stand on one line each.
+    lines = [line for line in DOCUMENTS[file].splitlines() if not line.startswith("python3 -m venv")]
+    assert [line for line in lines if len(line) >= 120] == []
+
+
+def test_rules_in_the_table_are_the_rules():
+    table = GUIDE[GUIDE.index("| `rule=` |") :]
     assert re.findall(r"^\| `\"(\w+)\"` ", table, flags=re.MULTILINE) == list(RULES)
+
+
+def test_options_in_the_table_are_the_options():
+    table = README[README.index("## Options") : README.index("## Resume")]
+    rows = re.findall(r"^\| (`.*?) \| .* \| (.*) \|$", table, flags=re.MULTILINE)
+    told = {name: default for names, default in rows for name in re.findall(r"`(\w+)`", names)}
+    options = {
+        name: parameter.default
+        for name, parameter in inspect.signature(lrtuner.LRRangeOracle).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert list(told) == list(options)
+    assert told["min_lr"] == told["max_lr"] == f"{options['min_lr']:.0e}, 10".replace("e-0", "e-")
+    assert options["max_lr"] == 10
+    assert told["rule"] == f'`"{options["rule"]}"`'
+    assert told["batch_size_scaling"] == f"`{options['batch_size_scaling']}`"
+    assert told["lease"] == f"{options['lease']:g}"
+
+
+def test_a_table_that_stands_twice_says_the_same():
+    def figures(document, first_row):
+        rows = document[document.index(first_row) :].split("\n\n")[0].splitlines()
+        return [[cell.strip() for cell in row.split("|")[2:-1]] for row in rows]
+
+    full = figures(DOCUMENTS["examples/benchmarks/README.md"], "| lrtuner, told what a search knows")
+    short = figures(README, "| lrtuner, as in a search")
+    assert len(short) == 8
+    expected = [[*row[:3], row[3].split(" / ")[-1]] for row in full]
+    assert [row for row in expected if row in short] == short
+    costs = "| dense net | 0.5"
+    assert figures(GUIDE, costs) == figures(DOCUMENTS["examples/benchmarks/README.md"], costs)
 
 
 def mnist(monkeypatch, *arguments):

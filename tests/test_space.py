@@ -224,7 +224,9 @@ class TestNarrow:
         entry, _, report = narrowed_by(lambda hp: hp.Float(RATE, 1e-5, 1e-2, sampling="log"), low, high)
         assert (entry.min_value, entry.max_value) == pytest.approx(expected)
         assert report.clipped
-        assert re.search(words, report.note)
+        # Only where nothing of it was declared there is something to do.
+        assert re.search(words, report.note if words.startswith("The") else report.remark)
+        assert not (report.note and report.remark)
 
     def test_step_between_grid_values_keeps_the_nearest(self):
         entry, _, report = narrowed_by(
@@ -345,9 +347,10 @@ class TestNarrow:
     def test_a_neighbour_at_the_declared_maximum(self):
         entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [1e-2, 1e-3, 1e-4]), 1.3e-3, 2.8e-2)
         assert (entry.values, entry.default) == ([1e-2, 1e-3], 1e-2)
-        assert re.search("above the declared maximum, 0.01; declare wider bounds", report.note)
+        assert re.search("above the declared maximum, 0.01; declare wider bounds", report.remark)
+        assert report.note == ""
         assert report.remark.endswith("so its neighbour is kept as well: 0.001.")
-        assert str(report).endswith(f"{report.note} {report.remark}")
+        assert str(report).endswith(f"to 0.01, 0.001. {report.remark}")
 
     def test_a_declared_pair_that_stays_needs_no_note(self):
         entry, _, report = narrowed_by(lambda hp: hp.Choice(RATE, [1e-2, 1e-3]), 1.2e-3, 9e-3)

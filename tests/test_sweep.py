@@ -258,6 +258,7 @@ def test_sweep_stops_within_five_steps_of_the_first_high_loss(first):
         min_lr=1e-9,
         max_lr=1e-7,
         steps=100,
+        shuffle=False,
     )
     assert report.curve.losses[first] > 1e7 > report.curve.losses[first - 1]
     # That of the first high loss, and five more.
@@ -278,6 +279,7 @@ def test_validation_stays_out_of_the_sweep():
             min_lr=1e-4,
             max_lr=0.3,
             steps=33,
+            shuffle=False,
         )
 
     assert train(validation_data=(X, Y), epochs=2).curve == sweep(linear())
@@ -300,6 +302,15 @@ def test_fit_that_only_passes_on_its_arguments():
 def test_one_batch_of_data_is_said():
     with pytest.warns(UserWarning, match=r"one batch, which the sweep repeats.*smaller batch_size"):
         sweep(linear(), X[:20], Y[:20])
+
+
+def test_warnings_name_the_line_that_trains():
+    with pytest.warns(UserWarning, match="one batch") as inside_of_keras:
+        sweep(linear(), X[:20], Y[:20])
+    with pytest.warns(UserWarning, match="NaN") as afterwards:
+        sweep(linear(), x=np.full_like(X, np.nan))
+    ours = [one for one in [*inside_of_keras, *afterwards] if one.category is UserWarning]
+    assert [one.filename for one in ours] == [__file__] * 2
 
 
 # --- The model afterwards -----------------------------------------------------------------------------------
@@ -411,7 +422,6 @@ def test_model_comes_back_after_an_exception_and_ctrl_c(error):
     assert "fit" not in vars(model)
 
 
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_model_comes_back_after_an_error_in_the_data():
     def ending():
         for start in range(0, 56, 8):
@@ -707,7 +717,7 @@ def test_torch_data_loader():
 def test_mirrored_strategy_on_two_logical_devices():
     # Logical devices must be made before TensorFlow starts: in a process of its own.
     program = """
-import numpy as np, tensorflow as tf, keras, lrtuner
+import warnings, numpy as np, tensorflow as tf, keras, lrtuner
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 rng = np.random.default_rng(0)
@@ -727,6 +737,12 @@ mirrored = lrtuner.find_lr(model, x, y, **arguments)
 np.testing.assert_allclose(mirrored.losses, single.losses, rtol=1e-4)
 assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.variables))
 assert abs(float(model.optimizer.learning_rate.numpy()) - 0.05) < 1e-8
+y[50] = np.nan
+dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    lrtuner.find_lr(model, dataset, steps=24, verbose=0)
+assert "y holds NaN or infinite values in 1 of" in str([str(one.message) for one in caught])
 print("the same")
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -745,11 +761,11 @@ print("the same")
         ({"steps": 9}, "steps"),
         ({"steps": 12.5}, "steps"),
         ({"batch_size": "32"}, "batch_size must be an integer above 0"),
-        ({"batch_size": 0}, "batch_size must be an integer above 0 or None, received 0"),
-        ({"batch_size": True}, "batch_size must be an integer above 0 or None, received True"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer above 0 or None, received 0"),
-        ({"steps_per_epoch": 2.5}, r"steps_per_epoch must be an integer above 0 or None, received 2\.5"),
-        ({"class_weight": [1.0, 2.0]}, r"class_weight must be a dict .*received \[1\.0, 2\.0\]: pass"),
+        ({"batch_size": 0}, "batch_size must be an integer above 0 or None, got 0"),
+        ({"batch_size": True}, "batch_size must be an integer above 0 or None, got True"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer above 0 or None, got 0"),
+        ({"steps_per_epoch": 2.5}, r"steps_per_epoch must be an integer above 0 or None, got 2\.5"),
+        ({"class_weight": [1.0, 2.0]}, r"class_weight must be a dict .*got \[1\.0, 2\.0\]: pass"),
         # Keras says it well enough.
         ({"sample_weight": np.ones(3)}, "cardinality is ambiguous.*\n.*\n.*'sample_weight' sizes: 3"),
         ({"y": Y[:5]}, "cardinality is ambiguous.*\n'y' sizes: 5"),
@@ -808,7 +824,7 @@ def test_model_without_trainable_weights():
 
 @pytest.mark.parametrize("thing", ["model", None, keras.Sequential])
 def test_something_that_is_no_model(thing):
-    with pytest.raises(TypeError, match=r"Expected a Keras model, received .*: pass a keras\.Model"):
+    with pytest.raises(TypeError, match=r"Expected a Keras model, got .*: pass a keras\.Model"):
         sweep(thing)
     with pytest.raises(TypeError, match="epochs"):
         sweep(linear(), epochs=3)

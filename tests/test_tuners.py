@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import warnings
 
@@ -16,6 +17,7 @@ from searches import (
     build_model,
     compiled,
     declared_rate,
+    is_swept,
     random_search,
     rates,
     search,
@@ -24,6 +26,7 @@ from searches import (
 )
 
 import lrtuner
+from lrtuner.callbacks import check_rate_is_kept
 from lrtuner.protocol import FATAL_KEY
 from lrtuner.search.worker import ChiefsOracle
 
@@ -282,8 +285,8 @@ class TestOptions:
             def build(self, hp):
                 return build_model(hp)
 
-            def fit(self, hp, model, *args, **arguments):
-                trained.append("sweep" if "lrtuner/sweep" in hp.values else "trial")
+            def fit(self, _, model, *args, **arguments):
+                trained.append("sweep" if is_swept(model) else "trial")
                 return model.fit(*args, **arguments)
 
         assert_narrowed(search(tuner(tmp_path, Noted(), oracle=random_search(1), executions_per_trial=2)))
@@ -423,7 +426,7 @@ class TestFailures:
     def test_a_sweep_that_raises(self, tmp_path):
         oracle = random_search(max_consecutive_failed_trials=1)
         with warned("declared space: OSError: the disk is gone"):
-            wide = search(tuner(tmp_path, self.failing(1), oracle=oracle))
+            wide = search(tuner(tmp_path, self.failing(2), oracle=oracle))
         assert wide.oracle.sweeps[0].reason == "OSError: the disk is gone"
         assert wide.oracle.sweeps[0].curve is None
         assert wide.oracle.get_space().space[1].min_value == 1e-6
@@ -483,7 +486,7 @@ class TestFailures:
     def test_retries_run_out(self, tmp_path):
         oracle = random_search(max_retries_per_trial=1)
         with warned("the disk is gone"):
-            wide = search(tuner(tmp_path, self.failing(2), oracle=oracle))
+            wide = search(tuner(tmp_path, self.failing(3), oracle=oracle))
         assert len(wide.oracle.sweeps) == 1
         assert [trial.status for trial in wide.oracle.trials.values()] == ["COMPLETED"] * 2
 
@@ -816,7 +819,7 @@ class TestAdvice:
                 return build_model(hp)
 
             def fit(self, hp, model, *arguments, **keywords):
-                if "lrtuner/sweep" in hp.values:
+                if is_swept(model):
                     model.fit(*arguments, **keywords)
                 return {"val_loss": -toward * float(np.log(hp.get(RATE)))}
 
@@ -910,3 +913,241 @@ class TestSettings:
             for trial in oracle.trials.values():
                 rate = trial.hyperparameters.values[sweep.learning_rate]
                 assert sweep.lr_range.min_lr <= rate <= sweep.lr_range.max_lr
+
+
+class UsesResults(kt.HyperModel):
+    """Looks at the values and at the history, as a tracker of experiments does."""
+
+    def build(self, hp):
+        model = compiled(declared_rate(hp), hp.Int("units", 2, 8))
+        self.seen = [dict(hp.values)]
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        hp.Boolean("late")
+        self.seen.append(dict(hp.values))
+        history = model.fit(*args, **kwargs)
+        try:
+            return {"val_loss": math.log(history.history["loss"][-1]) + len(history.epoch)}
+        finally:
+            self.check()
+
+    def check(self):
+        assert all(not name.startswith("lrtuner/") for values in self.seen for name in values)
+
+
+class TestHooks:
+    """What a tuner's own methods and hypermodel see of a sweep."""
+
+    def test_hooks_see_the_search_s_own_trials_alone(self, tmp_path, capfd):
+        seen, values = [], []
+
+        class Own(lrtuner.RandomSearch):
+            def on_trial_begin(self, trial):
+                seen.append(trial.trial_id)
+                super().on_trial_begin(trial)
+
+            def run_trial(self, trial, *args, **kwargs):
+                values.append(sorted(trial.hyperparameters.values))
+                results = super().run_trial(trial, *args, **kwargs)
+                assert trial.trial_id.isdigit()
+                return results
+
+            def on_trial_end(self, trial):
+                super().on_trial_end(trial)
+                seen.append(f"{trial.score:.4f}")
+
+        own = Own(UsesResults(), "val_loss", max_trials=2, seed=7, directory=tmp_path, steps=60)
+        assert_narrowed(search(own))
+        assert seen[::2] == ["0", "1"]
+        assert values[0] == [RATE, "units"]
+        assert values[1:] == [sorted([RATE, "units", "late"])] * 2
+        assert "late" in own.oracle.sweeps[0].hyperparameters.values
+        assert "Traceback" not in capfd.readouterr().err
+
+    def test_results_in_a_tuner_of_keras_tuner_s_look_like_a_training_s(self, tmp_path, capfd):
+        class Stock(kt.RandomSearch):
+            def run_trial(self, trial, *args, **kwargs):
+                model = self.hypermodel.build(trial.hyperparameters)
+                history = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+                assert history.model is model
+                assert len(history.epoch) == history.params["epochs"] == 1
+                assert 0 < math.exp(math.log(history.history["loss"][-1])) < 1e3
+                assert history.history["never_heard_of"] == [min(history.history["val_mae"])]
+                return history
+
+        oracle = lrtuner.LRRangeOracle(
+            kt.oracles.RandomSearchOracle(kt.Objective("made_up", "min"), max_trials=1), steps=60
+        )
+
+        class WithObjective(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, _, model, *args, **kwargs):
+                history = model.fit(*args, **kwargs)
+                history.history["made_up"] = [1.0]
+                history.history["never_heard_of"] = history.history["val_mae"]
+                return history
+
+        stock = kt.Tuner.__new__(Stock)
+        kt.Tuner.__init__(stock, oracle, lrtuner.LRRangeHyperModel(WithObjective()), directory=tmp_path)
+        assert_narrowed(search(stock))
+        assert "Traceback" not in capfd.readouterr().err
+
+    @pytest.mark.parametrize(("where", "stock"), [("run_trial", False), ("run_trial", True), ("fit", False)])
+    def test_cross_validation(self, tmp_path, capfd, where, stock):
+        fits = []
+
+        class Folds(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, hp, model, x, y, **arguments):
+                if where == "run_trial":
+                    return model.fit(x, y, **arguments)
+                return cross_validated(self, hp, x, y, arguments)
+
+        def cross_validated(hypermodel, hp, x, y, arguments):
+            losses = []
+            for _ in range(2):
+                fold = hypermodel.build(hp)
+                fits.append(is_swept(fold))
+                history = fold.fit(x, y, **{**arguments, "callbacks": []})
+                losses.append(min(history.history["val_loss"]))
+            return sum(losses) / 2
+
+        base = kt.Tuner if stock else lrtuner.Tuner
+
+        class Own(base):
+            def run_trial(self, trial, x, y, **arguments):
+                if where == "fit":
+                    return super().run_trial(trial, x, y, **arguments)
+                return cross_validated(self.hypermodel, trial.hyperparameters, x, y, arguments)
+
+        hypermodel = lrtuner.LRRangeHyperModel(Folds()) if stock else Folds()
+        own = Own(lrtuner.LRRangeOracle(random_search(1), steps=60), hypermodel, directory=tmp_path)
+        assert_narrowed(search(own))
+        # A tuner of KerasTuner's can't be left, so its folds go on. Only the first one is swept.
+        assert fits == [True] * (1 + stock) + [False] * 2
+        assert "Traceback" not in capfd.readouterr().err
+
+    def test_code_that_fails_for_lack_of_results(self, tmp_path, capfd):
+        class Fails(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, _, model, *args, **kwargs):
+                history = None
+                try:
+                    history = model.fit(*args, **kwargs)
+                finally:
+                    assert history.history
+                return history
+
+        assert_narrowed(search(tuner(tmp_path, Fails(), oracle=random_search(1))))
+        assert "Traceback" not in capfd.readouterr().err
+        assert not keras.Model.fit.__dict__.get("is_sweep")
+
+    @pytest.mark.parametrize("failure", ["size", "memory"])
+    def test_a_middle_that_can_be_built_but_not_trained(self, tmp_path, capfd, failure):
+        class Large(kt.HyperModel):
+            def build(self, hp):
+                return build_model(hp)
+
+            def fit(self, _, model, *args, **kwargs):
+                if failure == "memory" and model.layers[0].units > 3:
+                    raise MemoryError("no room")
+                return model.fit(*args, **kwargs)
+
+        limit = {"max_model_size": 30} if failure == "size" else {}
+        oracle = random_search(1, max_consecutive_failed_trials=9)
+        with warned("middle of the search space .*(Oversized model|no room).*held at their defaults"):
+            done = search(tuner(tmp_path, Large(), oracle=oracle, **limit))
+        (sweep,) = done.oracle.sweeps
+        assert sweep.lr_range is not None, sweep.reason
+        assert sweep.hyperparameters.values["units"] == 2
+        assert "run_sweep" not in capfd.readouterr().err
+
+
+class TestRatesThatDontFollow:
+    """A learning rate that is declared and has no effect is not narrowed."""
+
+    def test_the_optimizer_s_default_among_few_values(self, tmp_path):
+        def build(hp):
+            hp.Choice(RATE, [1e-2, 1e-3])
+            model = compiled(0.1)
+            model.compile("adam", "mse")
+            return model
+
+        with warned(r"does not depend on the hyperparameter \(0.001 -> 0.001, 0.01 -> 0.001"):
+            done = search(tuner(tmp_path, build))
+        assert sorted(rates(done)) == [1e-3, 1e-2]
+
+    def test_a_scheduler_with_rates_of_its_own(self, tmp_path):
+        own = keras.callbacks.LearningRateScheduler(lambda epoch: 1e-3 * 0.5**epoch)
+        with warned("LearningRateScheduler begins at 0.001 .* has no effect"):
+            done = search(tuner(tmp_path, oracle=random_search(1)), callbacks=[own])
+        assert done.oracle.sweeps[0].curve is None
+        check_rate_is_kept([keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5**epoch)])
+
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="GradientTape is TensorFlow's")
+    @pytest.mark.parametrize("follows", [True, False])
+    def test_optimizers_that_the_model_holds(self, tmp_path, follows):
+        import tensorflow as tf
+
+        class TwoOptimizers(keras.Model):
+            def __init__(self, rate):
+                super().__init__()
+                self.encoder, self.head = keras.layers.Dense(8), keras.layers.Dense(1)
+                self.encoder.build((None, 6))
+                self.head.build((None, 8))
+                self.built = True
+                self.own = {"encoder": keras.optimizers.Adam(rate), "head": keras.optimizers.Adam(rate)}
+
+            def call(self, inputs):
+                return self.head(self.encoder(inputs))
+
+            def train_step(self, data):
+                x, y = data
+                with tf.GradientTape(persistent=True) as tape:
+                    loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
+                for name in ("encoder", "head"):
+                    weights = getattr(self, name).trainable_variables
+                    self.own[name].apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+                return {"loss": loss}
+
+        def build(hp):
+            rate = declared_rate(hp)
+            model = TwoOptimizers(rate if follows else 0.003)
+            for name, optimizer in model.own.items():
+                optimizer.build(getattr(model, name).trainable_variables)
+            model.compile("sgd", "mse")
+            return model
+
+        oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1, seed=7)
+        done = tuner(tmp_path, build, oracle=oracle)
+        if not follows:
+            with warned("none of the model's 3 optimizers has a rate that follows 'learning_rate'"):
+                search(done)
+            return
+        assert_narrowed(search(done))
+        assert done.oracle.sweeps[0].curve.training.optimizer == "Adam"
+
+
+class TestFewValues:
+    @pytest.mark.parametrize("kind", ["RandomSearch", "Hyperband"])
+    def test_what_narrowing_leaves_is_too_little_for_the_search(self, tmp_path, capsys, kind):
+        def build(hp):
+            return compiled(hp.Choice(RATE, [1e-6, 1e-5, 1e-4, 3.0]))
+
+        arguments = {"RandomSearch": {"max_trials": 3}, "Hyperband": {"max_epochs": 4}}[kind]
+        few = getattr(lrtuner, kind)(build, "val_loss", directory=tmp_path, steps=60, **arguments)
+        hyperband = warned("holds 1 combination of values, and Hyperband begins with 5: the search will stop")
+        with hyperband if kind == "Hyperband" else warned("nearest one is kept"):
+            search(few, verbose=2)
+        assert len(few.oracle.trials) == 1
+        out = capsys.readouterr().out
+        words = "holds 1 combination of values, so the search ends after as many trials, and not 3"
+        assert (words in out) == (kind == "RandomSearch")
+        assert "Picture" in out

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import tempfile
 import time
@@ -27,7 +26,7 @@ from bench import command
 from bench.late import Late, lrtuner
 from bench.late import keras_tuner as kt
 
-oracle_room = Late("lrtuner.oracle")
+protocol = Late("lrtuner.protocol")
 settings_room = Late("lrtuner.settings")
 sweep_room = Late("lrtuner.sweep")
 
@@ -59,7 +58,7 @@ def wrapped_oracle(directory: str, name: str, trials: int) -> Any:
 
 def is_sweep(trial: Any) -> bool:
     """Return whether a worker is asked for a sweep."""
-    return oracle_room.SETTINGS_KEY in trial.hyperparameters.values
+    return bool(protocol.is_sweep(trial.hyperparameters))
 
 
 def answer(trial: Any) -> None:
@@ -69,16 +68,10 @@ def answer(trial: Any) -> None:
     rates = np.geomspace(1e-7, 10.0, 100)
     scaled = rates / (1.0 if optimizer == "SGD" else 0.1)
     losses = 2.0 - 1.5 / (1.0 + (3e-3 / scaled) ** 2) + np.minimum(scaled / 0.5, 20.0) ** 4
-    report = sweep_room.SweepReport(
-        curve=lrtuner.LRCurve(rates, losses),
-        optimizer=optimizer,
-        batch_size=64,
-        batches_per_epoch=100,
-        epochs=10,
-    )
+    training = lrtuner.Training(optimizer=optimizer, batch_size=64, batches_per_epoch=100, epochs=10)
+    report = sweep_room.SweepReport(curve=lrtuner.LRCurve(rates, losses, training=training))
     settings = settings_room.SettingSpace(("optimizer",), batch_size="batch_size")
-    config = {**report.to_config(), "relation": None, "settings": settings.to_config()}
-    trial.hyperparameters.values[oracle_room.REPORT_KEY] = json.dumps(config)
+    protocol.SweepAnswer(report=report, settings=settings).write_to(trial.hyperparameters)
 
 
 def finish_sweeps(oracle: Any, workers: list[str]) -> Any:

@@ -50,18 +50,48 @@ def sweep_ended(
         warn(narrowed.note)
     if verbose:
         batches = 0 if sweep.curve is None else len(sweep.curve)
-        others = "".join(f" {name} was held at its default, {rate:.3g}." for name, rate in held.items())
+        evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
+        caveat = f"; {evidence.caveat}" if evidence is not None and evidence.caveat else ""
+        remarks = f" {narrowed.remark}" if narrowed.remark else ""
+        remarks += "".join(f" {name} was held at its default, {rate:.3g}." for name, rate in held.items())
         print(
             f"Learning-rate sweep of {batches} batches{of_which}: {narrowed.name} declared as "
-            f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}.{others} Picture: "
-            f"{picture}"
+            f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}{caveat}.{remarks} "
+            f"Picture: {picture}"
         )
+
+
+def few_combinations(left: float, asked: int, *, is_hyperband: bool, verbose: int) -> None:
+    """Say that narrowing has left fewer combinations of values than the search was to try.
+
+    Args:
+        left: How many are left.
+        asked: How many the search was to try; of a Hyperband, how many it begins with.
+        is_hyperband: Whether the search is a Hyperband, which then trains no model in full.
+        verbose: 0 for silence, but a Hyperband warns all the same.
+    """
+    holds = f"The narrowed space holds {left:g} combination{'s' if left > 1 else ''} of values"
+    if is_hyperband:
+        warn(
+            f"{holds}, and Hyperband begins with {asked}: the search will stop early and train no model for "
+            "max_epochs. Declare more values, or use RandomSearch."
+        )
+    elif verbose:
+        print(f"{holds}, so the search ends after as many trials, and not {asked}.")
 
 
 def sweep_is_run_again(error: str | None, *, verbose: int) -> None:
     """Print that a sweep has failed and is tried once more."""
     if verbose:
         print(f"The learning-rate sweep failed and is run again: {error}")
+
+
+def held_at_defaults(error: str) -> None:
+    """Warn that a sweep was run at the default values, since it failed in the middle of the space."""
+    warn(
+        f"No model could be trained in the middle of the search space ({error}). For the learning-rate "
+        "sweep, the other hyperparameters were held at their defaults."
+    )
 
 
 def lease_has_ended(worker: str, lease: float, *, verbose: int) -> None:

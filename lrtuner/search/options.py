@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrtuner.rules import Rule, rule_named
-from lrtuner.sweep import check_settings
+from lrtuner.sweep import check_ramp
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class SweepOptions:
     lease: float
 
     def __post_init__(self) -> None:
-        check_settings(self.min_lr, self.max_lr, self.steps)
+        check_ramp(self.min_lr, self.max_lr, self.steps)
         self.min_lr, self.max_lr = float(self.min_lr), float(self.max_lr)
         if self.learning_rate is not None and not isinstance(self.learning_rate, str):
             if not _are_names(self.learning_rate) or not self.learning_rate:

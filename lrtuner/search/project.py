@@ -77,8 +77,12 @@ class Project:
             path = self._path(f"trial_{trial.trial_id}", "trial.json")
             write_atomically(path, json.dumps(trial.get_state()))
 
-    def save_picture(self, sweeps: Sequence[Sweep]) -> str:
-        """Draw the sweeps.
+    def save_picture(self, sweeps: Sequence[Sweep], trials: Sequence[Sequence[tuple[float, float]]]) -> str:
+        """Draw the sweeps, and the trials that have finished.
+
+        Args:
+            sweeps: The sweeps.
+            trials: The learning rate and the score of each trial, for each sweep.
 
         Returns:
             The picture's path, or "none" if it can't be drawn.
@@ -87,12 +91,21 @@ class Project:
 
         path = self._path(PICTURE_FILE)
         try:
-            save_picture(path, lambda ax: plot_sweeps(sweeps, ax=ax))
+            save_picture(path, lambda ax: plot_sweeps(sweeps, trials=trials, ax=ax, **self.about()))
         except Exception as error:
             # Whatever keeps matplotlib from drawing, the search needs no picture.
             messages.picture_not_drawn(error)
             return "none"
         return path
+
+    def about(self) -> dict[str, Any]:
+        """Return what a picture says of the search: the arguments of `lrtuner.plot.plot_sweeps`."""
+        objective = self._wrapped.objective
+        return {
+            "project": os.path.basename(self._path()),
+            "objective": objective.name,
+            "direction": objective.direction,
+        }
 
     def has_picture(self) -> bool:
         """Return whether the directory holds a picture of the sweeps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -189,8 +190,7 @@ class SettingRanges:
         key = (sweep.learning_rate, setting_key(sweep.setting), shift)
         if key not in self._parts:
             assert sweep.lr_range is not None
-            factor = 10.0**shift
-            moved = LRRange(sweep.lr_range.min_lr * factor, sweep.lr_range.max_lr * factor)
+            moved = moved_range(sweep.lr_range, 10.0**shift)
             entry = self._names.declarations[sweep.learning_rate].entry()
             self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
@@ -306,14 +306,31 @@ class SettingRanges:
     # --- After the search -----------------------------------------------------------------------------------
 
     def scored_rates(self, sweep: Sweep) -> list[tuple[float, float]]:
-        """Return the learning rate and the score of each finished trial that a sweep was for."""
-        name = sweep.learning_rate
+        """Return the learning rate and the score of each finished trial of a sweep's setting."""
+        name, setting = sweep.learning_rate, setting_key(sweep.setting)
         return [
             (sweep.relation.rate(values[name]), float(trial.score))
             for trial in self._wrapped.trials.values()
             for values in [trial.hyperparameters.values]
-            if trial.score is not None and name in values and self.sweep_of(name, values) is sweep
+            if trial.score is not None
+            and name in values
+            and setting_key(self.setting_space.setting_of(values)) == setting
         ]
+
+    def settings_not_swept(self) -> list[Sweep]:
+        """Return a sweep without a curve for each setting whose trials were proposed without one."""
+        found: dict[tuple[str, str], Sweep] = {}
+        for trial in self._wrapped.trials.values():
+            values = trial.hyperparameters.values
+            for name in self._names.known():
+                if name not in values or self.sweep_of(name, values) is not None:
+                    continue
+                setting = self.setting_space.setting_of(values)
+                label = self._names.label(name, setting) or "no sweep"
+                found[name, setting_key(setting)] = Sweep(
+                    name=label, hyperparameters=trial.hyperparameters, learning_rate=name, setting=setting
+                )
+        return list(found.values())
 
     def advice(self, sweep: Sweep) -> Advice | None:
         """Return where to search next, if a sweep's best trials lie at an edge of what was searched.
@@ -335,3 +352,14 @@ class SettingRanges:
         rates, scores = zip(*trials, strict=True)
         better = next_range(rates, scores, searched, maximize=self._wrapped.objective.direction == "max")
         return None if better is None else Advice(searched, better)
+
+
+def moved_range(lr_range: LRRange, factor: float) -> LRRange:
+    """Return a range with its evidence at rates that are higher by a factor."""
+    evidence = lr_range.evidence
+    if evidence is not None:
+        rates = {name: getattr(evidence, name) for name in ("descent_end", "edge", "usual")}
+        evidence = dataclasses.replace(
+            evidence, **{name: rate * factor for name, rate in rates.items() if rate is not None}
+        )
+    return LRRange(lr_range.min_lr * factor, lr_range.max_lr * factor, evidence=evidence)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras_tuner as kt
 
+from lrtuner.curve import LRCurve, Training
 from lrtuner.lr_range import LRRange, NoRangeError
 from lrtuner.protocol import SweepAnswer
 from lrtuner.rules import Rule, suggest_range
 from lrtuner.search.record import Sweep
-from lrtuner.sweep import SweepReport
 
 
 def read_sweep(
@@ -41,27 +43,21 @@ def read_sweep(
     )
     report = answer.report
     if report is not None:
-        sweep.curve, sweep.batch_size = report.curve, report.batch_size
-        sweep.lr_range, sweep.reason = _read_range(report, rule, epochs)
+        training = report.curve.training or Training()
+        if epochs is not None:
+            training = dataclasses.replace(training, epochs=epochs)
+        sweep.curve = dataclasses.replace(report.curve, training=training)
+        sweep.batch_size = training.batch_size
+        sweep.lr_range, sweep.reason = _read_range(sweep.curve, rule, report.fault)
     return sweep
 
 
-def _read_range(
-    report: SweepReport, rule: str | Rule, epochs: int | None
-) -> tuple[LRRange | None, str | None]:
+def _read_range(curve: LRCurve, rule: str | Rule, fault: str | None) -> tuple[LRRange | None, str | None]:
     """Return the range that a sweep's curve shows, and if it shows none the reason."""
-    if report.fault is not None:
-        return None, report.fault
-    epochs = epochs or report.epochs
+    if fault is not None:
+        return None, fault
     try:
-        lr_range = suggest_range(
-            report.curve,
-            rule=rule,
-            train_steps=report.batches_per_epoch * epochs if report.batches_per_epoch and epochs else None,
-            optimizer=report.optimizer,
-            batch_size=report.batch_size,
-            momentum=report.momentum,
-        )
+        lr_range = suggest_range(curve, rule=rule)
     except NoRangeError as error:
         return None, str(error)
     except Exception as error:

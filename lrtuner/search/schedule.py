@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras_tuner as kt
@@ -13,7 +14,7 @@ from lrtuner.search import messages
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.ranges import SettingRanges
-from lrtuner.settings import Setting, SettingSpace, values_in_the_middle
+from lrtuner.settings import Setting, SettingSpace, default_values, values_in_the_middle
 from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
 
 # After this many expired leases we assume that the sweep itself crashes its workers, and give it up.
@@ -28,7 +29,8 @@ _USUAL_RATES = (1e-3, 1e-2)
 NO_RUNNER = (
     "This tuner does not run the learning-rate sweep that LRRangeOracle asks for. Either use lrtuner.Tuner "
     "(or lrtuner.RandomSearch, BayesianOptimization, Hyperband, GridSearch) in place of KerasTuner's, or "
-    "wrap the hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model)."
+    "wrap the hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model). A sweep needs a Keras model: a "
+    "tuner of other models, such as SklearnTuner, takes the search's own oracle as it is."
 )
 
 
@@ -121,13 +123,15 @@ class Schedule:
         known = self._names.known()
         fixed = {entry.name: entry.default for entry in space.space if entry.name in known}
         fixed |= {entry.name: _marking_value(entry) for entry in space.space if entry.name == name}
-        hyperparameters = values_in_the_middle(
-            space, {**fixed, **(setting or {})}, [] if name is None else [name]
-        )
+        fixed |= setting or {}
+        needed = [] if name is None else [name]
+        hyperparameters = values_in_the_middle(space, fixed, needed)
+        defaults = default_values(space, fixed, needed)
+        has_fallback = defaults.values != hyperparameters.values
         settings = self._ranges.found_settings
         if settings is None and self._options.sweep_per is not None:
             settings = SettingSpace(tuple(self._options.sweep_per))
-        SweepTask(
+        task = SweepTask(
             min_lr=self._options.min_lr,
             max_lr=self._options.max_lr,
             steps=self._options.steps,
@@ -141,8 +145,12 @@ class Schedule:
             # Hyperband sets its trials' epochs by itself.
             epochs=getattr(self._wrapped, "max_epochs", None),
             objective_is_named=internals.has_objective(self._wrapped),
-        ).write_to(hyperparameters)
-        self._jobs.add(Job(name, setting, hyperparameters))
+            objectives=internals.objective_names(self._wrapped),
+            may_fall_back=has_fallback,
+        )
+        task.write_to(hyperparameters)
+        dataclasses.replace(task, may_fall_back=False).write_to(defaults)
+        self._jobs.add(Job(name, setting, hyperparameters, defaults if has_fallback else None))
 
     def add_those_that_come_first(self) -> None:
         """Put on the list what must be swept before the search may begin, once the settings are known."""
@@ -211,7 +219,8 @@ class Schedule:
 
         Returns:
             The sweep. None if it is concluded already, if it has been given to another worker meanwhile and
-            this one has nothing to show, or if it failed and will be run again.
+            this one has nothing to show, or if it failed and will be run again: as often as the
+            search retries a trial, and then once at the default values.
         """
         job = self._jobs.of_trial(trial.trial_id)
         if job is None:
@@ -221,11 +230,14 @@ class Schedule:
             return None
         job.worker = None
         job.ended += 1
-        may_be_run_again = job.ended <= self._wrapped.max_retries_per_trial
-        if answer.report is None and trial.status == "INVALID" and may_be_run_again:
-            messages.sweep_is_run_again(answer.error, verbose=self._wrapped.verbose)
-            return None
-        return job
+        has_failed = answer.report is None and trial.status in ("INVALID", "FAILED")
+        may_be_retried = trial.status == "INVALID" and job.ended <= self._wrapped.max_retries_per_trial
+        if not has_failed or (job.defaults is None and not may_be_retried):
+            return job
+        messages.sweep_is_run_again(answer.error, verbose=self._wrapped.verbose)
+        if not may_be_retried and job.defaults is not None:
+            job.hyperparameters, job.defaults, job.fell_back = job.defaults, None, answer.error
+        return None
 
     def conclude(self, job: Job) -> None:
         """Take a finished sweep off the list, and put on it what is due next."""

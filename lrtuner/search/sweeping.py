@@ -7,12 +7,13 @@ which know one job and neither this one nor the oracle.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import protocol
+from lrtuner import internals, protocol
 from lrtuner.jobs import Job
 from lrtuner.protocol import SweepAnswer
 from lrtuner.search import messages
@@ -24,6 +25,7 @@ from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.record import SearchRecord
 from lrtuner.search.results import read_sweep
 from lrtuner.search.schedule import Schedule
+from lrtuner.space import number_of_values
 
 
 class Sweeping:
@@ -110,13 +112,17 @@ class Sweeping:
             rule=self._options.rule,
             epochs=getattr(self._wrapped, "max_epochs", None),
         )
+        if job.fell_back is not None and answer.report is not None:
+            messages.held_at_defaults(job.fell_back)
         narrowed = self.ranges.add(sweep, answer.settings)
         self.schedule.conclude(job)
+        before = self._combinations()
         self.ranges.narrow_space()
+        left, asked = self._combinations(), internals.combinations_asked(self._wrapped)
         self.project.remove_leftovers()
         self._is_saved = False
         self._wrapped.save()
-        picture = self.project.save_picture(self.ranges.sweeps)
+        picture = self.save_picture()
         messages.sweep_ended(
             sweep,
             narrowed,
@@ -125,6 +131,18 @@ class Sweeping:
             picture=picture,
             verbose=self._wrapped.verbose,
         )
+        if asked is not None and left < min(before, asked):
+            is_hyperband = isinstance(self._wrapped, kt.oracles.HyperbandOracle)
+            messages.few_combinations(left, asked, is_hyperband=is_hyperband, verbose=self._wrapped.verbose)
+
+    def _combinations(self) -> float:
+        """Return how many combinations of values the search space holds at most."""
+        return math.prod(number_of_values(entry) for entry in self._wrapped.hyperparameters.space)
+
+    def save_picture(self) -> str:
+        """Draw the sweeps so far and the trials that have finished; return the path, or "none"."""
+        sweeps = self.ranges.sweeps
+        return self.project.save_picture(sweeps, [self.ranges.scored_rates(sweep) for sweep in sweeps])
 
     def propose(self, original: Callable[[str], Any], trial_id: str) -> Any:
         """Propose a trial in the range of its setting; the wrapped oracle's `create_trial` calls this."""
@@ -218,7 +236,7 @@ class Sweeping:
         if not record.sweeps:
             return
         if not self.project.has_picture():
-            self.project.save_picture(record.sweeps)
+            self.save_picture()
         messages.sweeps_hold(record.sweeps, verbose=self._wrapped.verbose)
         messages.options_have_changed(record.options, self._options.to_config())
         if self.ranges.narrow_space():

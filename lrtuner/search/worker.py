@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.protocol import fatal_error, fatal_trial, news_id
+from lrtuner.protocol import fatal_error, fatal_trial, is_sweep, news_id
 
 
 class ChiefsOracle:
@@ -20,18 +20,22 @@ class ChiefsOracle:
     Args:
         client: KerasTuner's `OracleClient`.
         tuner_id: The worker's name.
+
+    Attributes:
+        run_sweep: Runs the trial of a sweep and ends it. The tuner sets it while it searches.
     """
 
     # Seconds between two questions to the chief whether the search goes on.
     PERIOD = 2.0
 
-    _OWN = frozenset({"_client", "_tuner_id", "_fatal"})
+    _OWN = frozenset({"_client", "_tuner_id", "_fatal", "run_sweep"})
 
     def __init__(self, client: Any, tuner_id: str) -> None:
         self._client = client
         self._tuner_id = tuner_id
         # The error that has ended the search.
         self._fatal: str | None = None
+        self.run_sweep: Callable[[Any], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in self._OWN:
@@ -59,11 +63,18 @@ class ChiefsOracle:
             setattr(self._client, name, value)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Ask the chief for a trial.
+        """Ask the chief for a trial, and run the sweeps that come before it.
 
         Raises:
             keras_tuner.errors.FatalRuntimeError: An error has ended the search.
         """
+        trial = self._next_trial(tuner_id)
+        while self.run_sweep is not None and is_sweep(trial.hyperparameters):
+            self.run_sweep(trial)
+            trial = self._next_trial(tuner_id)
+        return trial
+
+    def _next_trial(self, tuner_id: str) -> Any:
         self.check()
         trial = self._client.create_trial(tuner_id)
         self._take_news(trial)

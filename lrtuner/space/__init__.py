@@ -17,6 +17,7 @@ from lrtuner.space.entries import (
     replace_entry,
     spread_values,
 )
+from lrtuner.space.grid import number_of_values
 from lrtuner.space.learning_rate import (
     find_branch_learning_rates,
     find_learning_rate,
@@ -43,6 +44,7 @@ __all__ = [
     "find_learning_rates",
     "is_named_like_learning_rate",
     "narrow_entry",
+    "number_of_values",
     "remove_entry",
     "replace_entry",
     "spread_into",

@@ -20,6 +20,17 @@ def grid_size(entry: Any) -> int:
     return int(math.log(entry.max_value / entry.min_value, entry.step) + 1e-8) + 1
 
 
+def number_of_values(entry: Any) -> float:
+    """Return how many values KerasTuner draws from for a hyperparameter; infinite between real bounds."""
+    if isinstance(entry, hp_types.Fixed):
+        return 1
+    if isinstance(entry, (hp_types.Choice, hp_types.Boolean)):
+        return len(set(entry.values))
+    if entry.step is not None:
+        return grid_size(entry)
+    return entry.max_value - entry.min_value + 1 if isinstance(entry, hp_types.Int) else math.inf
+
+
 def grid_value(entry: Any, index: int) -> float:
     """Return the value that KerasTuner draws for an index: ascending, but descending for `reverse_log`."""
     if entry.sampling == "linear":

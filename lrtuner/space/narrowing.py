@@ -124,9 +124,11 @@ def explain_narrowing(
     declared = entry_bounds(entry)
     declared_rates = relation.rate_bounds(declared)
     beyond = _beyond(declared_rates, lr_range)
+    is_whole = lr_range.min_lr > declared_rates[1] or lr_range.max_lr < declared_rates[0]
     few = _few_values(entry, replacement)
     inside = [value for value in few if _is_inside(relation.rate(value), lr_range)]
     outside = [value for value in few if value not in inside]
+    neighbour = _neighbour(inside, outside, lr_range, relation)
     return Narrowing(
         name=entry.name,
         declared=declared,
@@ -134,8 +136,8 @@ def explain_narrowing(
         values=tuple(replacement.values) if isinstance(replacement, hp_types.Choice) else None,
         default=replacement.default,
         clipped=lr_range.min_lr < declared_rates[0] or lr_range.max_lr > declared_rates[1],
-        note=beyond or ("" if inside and outside else _too_few(inside, outside, lr_range, relation)),
-        remark=_neighbour(inside, outside, lr_range, relation),
+        note=beyond if is_whole else _too_few(inside, outside, lr_range, relation),
+        remark=" ".join(filter(None, ("" if is_whole else beyond, neighbour))),
     )
 
 
@@ -316,7 +318,7 @@ def _beyond(declared: tuple[float, float], lr_range: LRRange) -> str:
 def _too_few(inside: list[float], outside: list[float], lr_range: LRRange, relation: Relation) -> str:
     """Say that no declared value lies in the range, or only one without a neighbour near it."""
     found = f"the range found, {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g},"
-    if inside[1:] or not (inside or outside):
+    if inside[1:] or bool(inside) == bool(outside):
         return ""
     if inside:
         only = _value_in_words(inside[0], relation)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrtuner.curve import check_keys, config_float
+from lrtuner.records import check_keys, config_float
 from lrtuner.space.entries import LearningRateError
 
 

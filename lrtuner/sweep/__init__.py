@@ -1,0 +1,33 @@
+"""The learning-rate sweep: a model and its data in, an `LRCurve` out."""
+
+from __future__ import annotations
+
+from lrtuner.sweep.errors import NoSweepError, UnusableModelError
+from lrtuner.sweep.find import find_lr
+from lrtuner.sweep.finder import LRFinder, check_ramp, default_steps
+from lrtuner.sweep.optimizers import compiled_with, optimizers_of, own_optimizer, peak_rate, rates_shared
+from lrtuner.sweep.randomness import preserved_random_state
+from lrtuner.sweep.recorders import CompiledRecorder, StepwiseRecorder
+from lrtuner.sweep.report import SweepOrder, SweepReport
+from lrtuner.sweep.training import batch_size_of, sweep_in_training
+
+__all__ = [
+    "CompiledRecorder",
+    "LRFinder",
+    "NoSweepError",
+    "StepwiseRecorder",
+    "SweepOrder",
+    "SweepReport",
+    "UnusableModelError",
+    "batch_size_of",
+    "check_ramp",
+    "compiled_with",
+    "default_steps",
+    "find_lr",
+    "optimizers_of",
+    "own_optimizer",
+    "peak_rate",
+    "preserved_random_state",
+    "rates_shared",
+    "sweep_in_training",
+]

@@ -1,0 +1,241 @@
+"""What has made the loss of a sweep NaN: the learning rate, the data or the model."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lrtuner
+from lrtuner.sweep import sweep_in_training
+
+pytestmark = pytest.mark.backend
+
+ROWS, SIZE, HOLE = 160, 16, 53
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(ROWS, 6)).astype("float32")
+Y = (X @ RNG.normal(size=(6, 1)) + 1).astype("float32")
+
+
+class Batches(keras.utils.PyDataset):
+    """Arrays in batches of 16."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return ROWS // SIZE
+
+    def __getitem__(self, index):
+        return tuple(array[SIZE * index : SIZE * index + SIZE] for array in self.arrays)
+
+
+def generator(*arrays):
+    for index in range(ROWS // SIZE):
+        yield Batches(*arrays)[index]
+
+
+SOURCES = {
+    "arrays": lambda *arrays: arrays,
+    "data frames": lambda *arrays: tuple(map(pytest.importorskip("pandas").DataFrame, arrays)),
+    "tensors": lambda *arrays: tuple(map(tf.constant, arrays)),
+    "tf.data": lambda *arrays: (tf.data.Dataset.from_tensor_slices(arrays).batch(SIZE),),
+    "PyDataset": lambda *arrays: (Batches(*arrays),),
+    "generator": lambda *arrays: (generator(*arrays),),
+}
+
+
+def with_hole(array):
+    array = np.copy(array)
+    array[HOLE] = np.nan
+    return array
+
+
+def linear(loss="mse"):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile("sgd", loss)
+    return model
+
+
+def sweep(model, *data, max_lr=1e-3, random_order=True, **arguments):
+    return sweep_in_training(
+        model,
+        lambda: model.fit(*data, batch_size=None if len(data) == 1 else SIZE, verbose=0, **arguments),
+        min_lr=1e-7,
+        max_lr=max_lr,
+        steps=30,
+        shuffle=random_order,
+    )
+
+
+@pytest.mark.parametrize("random_order", [True, False])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_hole_in_the_targets(source, random_order):
+    report = sweep(
+        linear(), *SOURCES[source](X, with_hole(Y)), random_order=random_order, shuffle=random_order
+    )
+    batch = len(report.curve)
+    assert batch <= 10 if random_order else batch == HOLE // SIZE + 1
+    assert report.fault.startswith(f"The loss was nan at batch {batch}, and y ")
+    is_whole = source in ("arrays", "data frames", "tensors")
+    assert ("1 of its 160 rows, first in row 53" if is_whole else "1 of that batch's rows") in report.fault
+    assert report.fault.endswith("remove or fill them, since they make NaN of any model")
+
+
+def test_holes_in_one_of_several_inputs_and_in_sample_weights():
+    inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((6,), name="b")}
+    outputs = keras.layers.Dense(1)(keras.layers.Concatenate()(list(inputs.values())))
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    dataset = tf.data.Dataset.from_tensor_slices(({"a": X, "b": with_hole(X)}, Y)).batch(SIZE)
+    assert "x holds NaN or infinite values in 1 of that batch's rows" in sweep(model, dataset).fault
+    weights = with_hole(np.ones(ROWS, "float32"))
+    assert "and sample_weight holds NaN" in sweep(linear(), Batches(X, Y, weights)).fault
+
+
+def test_a_hole_that_a_relu_hides():
+    model = keras.Sequential(
+        [keras.layers.Input((6,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    report = sweep(model, generator(with_hole(X), Y))
+    assert f"at batch {len(report.curve)}, and x holds" in report.fault
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_model_without_weights_before_its_first_batch(source):
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert "y holds NaN" in sweep(model, *SOURCES[source](X, with_hole(Y))).fault
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_loss_that_is_nan_by_itself(source):
+    def logarithmic(y, y_pred):
+        return keras.ops.square(keras.ops.log(y) - y_pred)
+
+    y = np.copy(np.abs(Y) + 1)
+    y[HOLE] = -1.0
+    fault = sweep(linear(logarithmic), *SOURCES[source](X, y)).fault
+    assert "is so at the weights that the sweep began with, though the batch holds no NaN" in fault
+    assert fault.endswith("No learning rate mends that")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_divergence_is_no_fault(source):
+    def with_edge(y, y_pred):
+        return keras.ops.square(y - y_pred) + keras.ops.log(200.0 - keras.ops.square(y_pred))
+
+    report = sweep(linear(with_edge), *SOURCES[source](X, Y), max_lr=1e12)
+    assert np.isnan(report.curve.losses[-1])
+    assert report.curve.losses[:-1].max() < 1e3
+    assert report.fault is None
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_holes_that_the_loss_masks_are_no_fault(source):
+    def masked(y, y_pred):
+        error = keras.ops.square(keras.ops.nan_to_num(y) - y_pred)
+        edge = keras.ops.log(200.0 - keras.ops.square(y_pred))
+        return keras.ops.where(keras.ops.isnan(y), 0.0, error) + edge
+
+    report = sweep(linear(masked), *SOURCES[source](X, with_hole(Y)), max_lr=1e12)
+    assert np.isnan(report.curve.losses[-1])
+    assert report.curve.losses[:-1].max() < 1e3
+    assert report.fault is None
+
+
+def test_find_lr_tells_the_fault_and_gives_the_model_back():
+    model = linear()
+    before = model.get_weights()
+    with pytest.warns(UserWarning, match="y holds NaN") as warned:
+        curve = lrtuner.find_lr(model, Batches(X, with_hole(Y)), steps=30, verbose=0)
+    assert [one.filename for one in warned if one.category is UserWarning] == [__file__]
+    assert len(curve) <= 10
+    for weight, first in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, first)
+    assert "fit" not in vars(model)
+    model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("random_order", [True, False])
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_outlying_row_is_no_blow_up(source, random_order):
+    y = np.copy(Y)
+    y[HOLE] = 1e4
+    # At rates that change nothing, and no others, the high loss must be the data's.
+    report = sweep(
+        linear(), *SOURCES[source](X, y), max_lr=1e-6, random_order=random_order, shuffle=random_order
+    )
+    assert report.curve.training.has_outliers or report.curve.losses[:5].max() > 1e5
+    # A generator in order ends with its last batch.
+    assert len(report.curve) == 30 or (source == "generator" and not random_order)
+    assert report.curve.losses.max() > 1e5
+    assert report.fault is None
+
+
+def test_a_single_step_that_explodes_is_a_blow_up():
+    x = np.tile(X, (4, 1))
+    y = 100 * np.tile(Y, (4, 1))
+    model = keras.Sequential(
+        [keras.layers.Input((6,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    report = sweep_in_training(
+        model, lambda: model.fit(x, y, batch_size=SIZE, verbose=0), min_lr=1e-7, max_lr=10.0, steps=100
+    )
+    assert report.curve.blow_up is not None
+    assert not report.curve.training.has_outliers
+    assert len(report.curve) < 100
+
+
+class TestOutliers:
+    """A row whose loss is far above all others ends no sweep, and one step at too high a rate does."""
+
+    X = np.random.default_rng(0).normal(size=(3200, 8)).astype("float32")
+    Y = X[:, 0] + 0.5 * X[:, 1]
+    FAR = np.where(np.arange(3200) % 800 == 5, Y + 300, Y)
+
+    def curve(self, data, optimizer="adam"):
+        keras.utils.set_random_seed(1)
+        layers = [keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input(data[0].shape[1:] if len(data) == 2 else (8,)), *layers])
+        model.compile(optimizer, "mse")
+        return lrtuner.find_lr(model, *data, batch_size=32 if len(data) == 2 else None, verbose=0)
+
+    def batches(self, y):
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 100
+
+            def __getitem__(self, index):
+                rows = slice(32 * index, 32 * (index + 1))
+                return TestOutliers.X[rows], y[rows]
+
+        return Batches()
+
+    @pytest.mark.parametrize("source", ["arrays", "batches"])
+    def test_outlying_rows_do_not_end_the_sweep(self, source):
+        def data(y):
+            return (self.X, y) if source == "arrays" else (self.batches(y),)
+
+        clean, far = self.curve(data(self.Y)), self.curve(data(self.FAR))
+        assert not clean.training.has_outliers
+        assert far.training.has_outliers
+        # Thirty times as high as any other loss, and not the last.
+        assert far.losses[:-5].max() > 1000
+        expected, found = lrtuner.suggest_range(clean), lrtuner.suggest_range(far)
+        assert abs(math.log10(found.min_lr / expected.min_lr)) < 0.3
+
+    def test_a_net_that_dies_in_one_step_has_blown_up(self):
+        random = np.random.default_rng(5)
+        x = random.uniform(size=(3200, 5))
+        y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+        curve = self.curve((x, 30 * y), keras.optimizers.SGD())
+        assert curve.blow_up is not None
+        assert not curve.training.has_outliers
+        found = lrtuner.suggest_range(curve)
+        assert found.max_lr <= curve.learning_rates[curve.blow_up]
