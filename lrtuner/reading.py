@@ -173,9 +173,10 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     _check_usable(curve, x, losses, fewest)
     if not (curve.training and curve.training.is_shuffled) and _follows_the_data(x, losses):
         raise NoRangeError(
-            f"The loss rose or fell at learning rates below {READING.order_rate:g}, as it does when the "
-            "batches come in an order: sorted by class, or one moment after another. Such a curve shows the "
-            "data and not the learning rate. Shuffle the data, for example with dataset.shuffle(...)."
+            f"The loss rose or fell at learning rates below {READING.order_rate:g}. It does so when the "
+            "batches come in an order: sorted by class, or one moment after another. It also does so when "
+            "the losses were averaged over batches. Such a curve does not show the learning rate. Shuffle "
+            "the data, for example with dataset.shuffle(...), and give the loss of each batch alone."
         )
     n = len(x)
     density = float((n - 1) / (x[-1] - x[0]))
