@@ -9,14 +9,14 @@ import pytest
 from searches import FIT, X, Y, build_branches, compiled, warned
 
 import lrtuner
-from lrtuner.protocol import is_sweep
+from lrtuner.protocol import is_own_trial
 
 
 class Quick:
     """Sweeps for real, and builds the model of a trial without training it."""
 
     def _build_and_fit_model(self, trial, *args, **kwargs):
-        if is_sweep(trial.hyperparameters):
+        if is_own_trial(trial.trial_id):
             return super()._build_and_fit_model(trial, *args, **kwargs)
         optimizer = self.hypermodel.build(trial.hyperparameters).optimizer
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
@@ -201,6 +201,9 @@ def test_each_branch_has_a_sweep_and_a_range(tmp_path, build, is_listed, recwarn
     assert {name: sorted(held, key=str) for name, held in settings.items()} == SWEPT[build]
     assert_each_in_its_own(tuner, build)
     assert len(oracle.trials) == 12
+    # The picture shows no trials beside those of the sweeps.
+    assert oracle._sweeping.ranges.settings_not_swept() == []
+    assert sum(len(oracle._sweeping.ranges.scored_rates(sweep)) for sweep in oracle.sweeps) == 12
     # The search is one: its space holds every learning rate, narrowed.
     for entry in oracle.get_space().space:
         if entry.name in SWEPT[build]:

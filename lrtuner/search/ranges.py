@@ -322,8 +322,8 @@ class SettingRanges:
         found: dict[tuple[str, str], Sweep] = {}
         for trial in self._wrapped.trials.values():
             values = trial.hyperparameters.values
-            for name in self._names.known():
-                if name not in values or self.sweep_of(name, values) is not None:
+            for name in self.names_in_use(values):
+                if self.sweep_of(name, values) is not None:
                     continue
                 setting = self.setting_space.setting_of(values)
                 label = self._names.label(name, setting) or "no sweep"
