@@ -86,6 +86,7 @@ class ReadingConstants:
     order_points: int = 12
     order_deviations: float = 3.0
     order_left: float = 0.2
+    order_adaptive: frozenset[str] = frozenset({"adam", "adamw", "adamax", "nadam", "rmsprop", "lion"})
     order_sums: tuple[float, ...] = (math.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
     # The variance of a median of k normal variables is pi / 2 / k.
     median_variance: float = math.pi / 2
@@ -171,7 +172,7 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     end = curve.blow_up
     x, losses = np.log10(curve.learning_rates[curve.usable]), curve.losses[curve.usable]
     _check_usable(curve, x, losses, fewest)
-    if not (curve.training and curve.training.is_shuffled) and _follows_the_data(x, losses):
+    if not (curve.training and curve.training.is_shuffled) and _follows_the_data(curve, x, losses):
         raise NoRangeError(
             f"The loss rose or fell at learning rates below {READING.order_rate:g}. It does so when the "
             "batches come in an order: sorted by class, or one moment after another. It also does so when "
@@ -248,19 +249,22 @@ def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int
         )
 
 
-def _follows_the_data(x: FloatArray, losses: FloatArray) -> bool:
+def _follows_the_data(curve: LRCurve, x: FloatArray, losses: FloatArray) -> bool:
     """Return whether the losses of the first decades follow one another at rates that can't have moved them.
 
     The measure is the ratio of von Neumann, on ranks: Bartels 1982, "The Rank Version of von Neumann's Ratio
     Test for Randomness".
     """
+    optimizer = (curve.training and curve.training.optimizer) or ""
+    # These can't learn that early: their steps don't grow with the losses.
+    sums = (math.nan,) if optimizer.lower() in READING.order_adaptive else READING.order_sums
     for decades in READING.order_decades:
         early = (x - x[0] <= decades + READING.slack) & (x <= math.log10(READING.order_rate) + READING.slack)
         n = int(early.sum())
         if n < READING.order_points:
             continue
         ranks = np.argsort(np.argsort(losses[early], kind="stable"), kind="stable").astype(np.float64)
-        rest = min((_without_descent(ranks, x[early], at) for at in READING.order_sums), key=np.var)
+        rest = min((_without_descent(ranks, x[early], at) for at in sums), key=np.var)
         squares = float(rest @ rest)
         if squares < READING.order_left * float(np.sum((ranks - ranks.mean()) ** 2)):
             continue
@@ -277,12 +281,15 @@ def _without_descent(values: FloatArray, x: FloatArray, done_at: float) -> Float
         values: Shape `(n,)`.
         x: log10 rates, shape `(n,)`.
         done_at: Share of the sum of all rates at which the descent is nearly done; infinite where it grows
-            evenly with the sum.
+            evenly with the sum, and NaN where there can be none.
     """
+    centred: FloatArray = values - values.mean()
+    if math.isnan(done_at):
+        return centred
     sums = np.cumsum(10.0 ** (x - x[-1]))
     sums /= sums[-1]
     shape = sums if math.isinf(done_at) else 1 - np.exp(-sums / done_at)
-    shape, centred = shape - shape.mean(), values - values.mean()
+    shape = shape - shape.mean()
     slope = min(float(shape @ centred) / float(shape @ shape), 0.0)
     rest: FloatArray = centred - slope * shape
     return rest

@@ -201,6 +201,10 @@ class CurveAndOptimizerConstants:
 CURVE_AND_OPTIMIZER = CurveAndOptimizerConstants()
 
 
+# Below the first of these rates few models learn anything, and above the second hardly any.
+HARMLESS_RATE, HIGHEST_RATE = 1e-5, 1.0
+
+
 def _curve_alone(curve: LRCurve) -> LRRange:
     """Return about one and a half decades around the rate at which the descent is nearly finished."""
     reading = read_curve(curve)
@@ -287,10 +291,23 @@ def _clipped(value: float, limits: tuple[float, float]) -> float:
 
 
 def _no_evidence(curve: LRCurve, reading: Reading) -> NoRangeError:
+    first, last = curve.learning_rates[[0, -1]]
+    losses = curve.losses[curve.usable]
+    # The first loss is that of untrained weights. Of level losses, one in as many sweeps as there are batches
+    # begins with its lowest.
+    if first > HARMLESS_RATE and losses[0] == losses.min():
+        return _begins_too_high(first)
+    advice = "over larger batches" + (", or up to a higher learning rate" if last < HIGHEST_RATE else "")
     return NoRangeError(
         f"The loss neither fell nor blew up by more than its noise over {reading.batches} batches from "
-        f"learning rate {curve.learning_rates[0]:.3g} to {curve.learning_rates[-1]:.3g}. Sweep over more "
-        "batches, over larger batches, or up to a higher learning rate."
+        f"learning rate {first:.3g} to {last:.3g}. Sweep over more batches, or {advice}."
+    )
+
+
+def _begins_too_high(first: float) -> NoRangeError:
+    return NoRangeError(
+        f"The good learning rates seem to lie below {first:.3g}, where the sweep begins. Begin the sweep at "
+        "a lower learning rate, such as min_lr=1e-7, the default."
     )
 
 
@@ -300,10 +317,7 @@ def _swept(curve: LRCurve, low: float, high: float, evidence: Evidence) -> LRRan
     left, right = math.log10(first), math.log10(last)
     # What was not swept is not suggested.
     if left - low > (high - low) / 2:
-        raise NoRangeError(
-            f"The good learning rates seem to lie below {first:.3g}, where the sweep begins. Begin the sweep "
-            "at a lower learning rate, such as min_lr=1e-7, the default."
-        )
+        raise _begins_too_high(first)
     if low >= right:
         # A range above all that was swept moves to the nearest part.
         low, high = right - (high - low), right

@@ -525,3 +525,53 @@ def test_long_curves_of_any_scale_in_bounded_time(n, seed, scale, broken):
         assert rates[0] <= found.min_lr < found.max_lr <= rates[-1]
     # Some 0.1 s at most; a second is far from any noise of the machine.
     assert time.process_time() - start < 1
+
+
+class TestCurvesThatMislead:
+    """Curves that show something else than the learning rate."""
+
+    @pytest.mark.parametrize(("low", "optimizer"), [(1.0, "Adam"), (0.3, "Adam"), (3.0, "SGD")])
+    def test_a_sweep_that_begins_too_high_says_so(self, low, optimizer):
+        # Diverging from the second batch on, and then level.
+        random = np.random.default_rng(0)
+        losses = np.concatenate([[2.3, 37, 64], random.normal(60, 15, 97)])
+        curve = LRCurve(geometric_ramp(low, 50, 100), losses, training=Training(optimizer=optimizer))
+        with pytest.raises(NoRangeError) as caught:
+            suggest_range(curve)
+        assert "higher learning rate" not in str(caught.value)
+
+    def test_a_gap_moves_nothing(self):
+        curve = sweep(100)
+        losses = curve.losses.copy()
+        losses[61] = math.nan
+        found, whole = suggest_range(LRCurve(curve.learning_rates, losses)), suggest_range(curve)
+        assert abs(math.log10(found.min_lr / whole.min_lr)) < 0.1
+        assert abs(math.log10(found.max_lr / whole.max_lr)) < 0.1
+
+    @pytest.mark.parametrize("n", [100, 300])
+    @pytest.mark.parametrize("seed", range(5))
+    def test_losses_that_follow_the_data_give_no_range(self, n, seed):
+        """A slow season in the data, of which a sweep sees about one."""
+        place = np.arange(n) / n
+        losses = 1 + np.sin(2 * np.pi * (1.1 * place + seed / 5)) ** 2
+        losses += np.random.default_rng(seed).normal(0, 0.1, n)
+        curve = LRCurve(geometric_ramp(1e-7, 10, n), losses)
+        with pytest.raises(NoRangeError, match="come in an order"):
+            suggest_range(curve, optimizer="Adam")
+
+    def test_a_sweep_of_shuffled_data_is_not_suspected(self):
+        # Raw inputs: the descent begins at 1e-6.
+        curve = sweep(300, fall=-5.5, noise=0.3)
+        assert suggest_range(curve) == suggest_range(
+            dataclasses.replace(curve, training=Training(is_shuffled=True))
+        )
+
+    def test_a_dip_of_a_noisy_sweep_is_not_half_of_the_descent(self):
+        """The descent of 2.4 noises lies at 1e-2; a dip by chance at 1e-4 reads as half of it."""
+        curve = sweep(300, noise=0.75, fall=-2.0, seed=3)
+        losses = curve.losses.copy()
+        dip = np.abs(np.log10(curve.learning_rates) + 4) < 0.15
+        losses[dip] -= 1.1
+        plain = suggest_range(curve, optimizer="Adam")
+        found = suggest_range(LRCurve(curve.learning_rates, losses), optimizer="Adam")
+        assert abs(math.log10(found.min_lr / plain.min_lr)) < 0.4
