@@ -10,7 +10,6 @@ import tensorflow as tf
 import lrtuner
 from lrtuner.sweep import sweep_in_training
 
-pytestmark = pytest.mark.backend
 
 ROWS, SIZE, HOLE = 160, 16, 53
 RNG = np.random.default_rng(0)

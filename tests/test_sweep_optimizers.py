@@ -7,7 +7,6 @@ import pytest
 import lrtuner
 from lrtuner.sweep import UnusableModelError, compiled_with, optimizers_of, own_optimizer
 
-pytestmark = pytest.mark.backend
 BACKEND = keras.backend.backend()
 X = np.random.default_rng(0).normal(size=(96, 6)).astype("float32")
 
