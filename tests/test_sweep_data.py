@@ -13,7 +13,6 @@ from lrtuner.generators import SharedGenerators
 from lrtuner.sweep import mixing, preserved_random_state, sweep_in_training
 from lrtuner.sweep.data import in_given_order, in_random_order
 
-
 ROWS, SIZE = 100, 8
 X = np.arange(ROWS * 3, dtype="float32").reshape(ROWS, 3)
 # Each row is known by its target. In their order, the rows of the first half are of class 0.

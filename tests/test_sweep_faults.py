@@ -10,7 +10,6 @@ import tensorflow as tf
 import lrtuner
 from lrtuner.sweep import sweep_in_training
 
-
 ROWS, SIZE, HOLE = 160, 16, 53
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(ROWS, 6)).astype("float32")
