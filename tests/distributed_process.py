@@ -1,4 +1,4 @@
-"""One process of a distributed search, as `python distributed_process.py '{"directory": ..., ...}'`."""
+"""One process of a distributed search, as `distributed_process.py '{"directory": ..., ...}'`."""
 
 import json
 import os
@@ -64,6 +64,15 @@ def number_of_sweep():
             return f"sweep {number}"
 
 
+def wait_for(number):
+    """Wait until another sweep has begun, or long enough to know that it won't."""
+    end = time.monotonic() + 60
+    while number and not os.path.exists(os.path.join(options["directory"], number)):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{number} has not begun.")
+        time.sleep(0.05)
+
+
 class Recorded(kt.HyperModel):
     """Writes down what it trains, and fails as the options say."""
 
@@ -85,8 +94,8 @@ class Recorded(kt.HyperModel):
             number = number_of_sweep()
             if options.get("die") == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            seconds = options.get("seconds", {})
-            time.sleep(seconds.get(number, seconds.get(NAME, 0)))
+            time.sleep(options.get("seconds", {}).get(number, 0))
+            wait_for(options.get("wait_for", {}).get(number))
         if sweep and options.get("failure") == "raises":
             raise OSError("the data is gone")
         if not sweep and options.get("failure") == "trials":
