@@ -33,6 +33,9 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 class Training:
     """What is known about the training that a learning rate is for.
 
+    >>> lrtuner.Training(optimizer="Adam", batch_size=32, batches_per_epoch=50, epochs=4).train_steps
+    200
+
     Attributes:
         optimizer: Keras class name of the optimizer, or None where it is unknown.
         momentum: Momentum of an `SGD` optimizer, at least 0 and below 1, or None. The class name does not
@@ -108,6 +111,12 @@ class LRCurve:
 
     Two curves are equal when their rates and losses are, with NaN equal to NaN, whatever is known about the
     training. A curve is not hashable.
+
+    >>> curve = lrtuner.LRCurve([1e-4, 1e-3, 1e-2], [2.3, 1.1, float("nan")])
+    >>> curve
+    LRCurve(3 batches, learning rates 0.0001 to 0.01)
+    >>> curve.blow_up
+    2
 
     Attributes:
         learning_rates: Rate that each batch was trained at, shape `(n,)`: finite, positive, strictly

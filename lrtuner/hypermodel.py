@@ -50,12 +50,8 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
 
     Ordinary trials go straight to the wrapped hypermodel. lrtuner's own tuners wrap theirs by themselves.
 
-    ```python
-    tuner = kt.Tuner(
-        oracle=lrtuner.LRRangeOracle(objective="val_loss", max_trials=20),
-        hypermodel=lrtuner.LRRangeHyperModel(build_model),
-    )
-    ```
+    >>> oracle = lrtuner.LRRangeOracle(objective="val_loss", max_trials=20)
+    >>> tuner = kt.Tuner(oracle, lrtuner.LRRangeHyperModel(build_model))
 
     Args:
         hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a

@@ -14,7 +14,14 @@ _MAY_BE_UNKNOWN = {"descent_end", "edge", "usual"}
 
 
 class NoRangeError(ValueError):
-    """The curve holds no evidence of a good range; the message says why, and what to do."""
+    """The curve holds no evidence of a good range; the message says why, and what to do.
+
+    >>> try:
+    ...     lrtuner.suggest_range(lrtuner.LRCurve([1e-4, 1e-3, 1e-2], [2.3, 2.3, 2.3]))
+    ... except lrtuner.NoRangeError as error:
+    ...     print(error)
+    The sweep has 3 batches, too few to show a curve. Sweep over at least 50.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,6 +120,9 @@ class LRRange:
     """A range of learning rates worth searching.
 
     Ranges are equal when their bounds are.
+
+    >>> lrtuner.LRRange(0.001, 0.1).decades
+    2.0
 
     Attributes:
         min_lr: Smallest learning rate.

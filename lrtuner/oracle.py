@@ -44,12 +44,8 @@ class LRRangeOracle(Findings):
     stays one: it proposes over the union of the ranges, and a trial's rate lies in the range of its own
     setting. A range moves with the square root of the batch size where that is a hyperparameter.
 
-    ```python
-    tuner = lrtuner.Tuner(
-        oracle=lrtuner.LRRangeOracle(kt.oracles.BayesianOptimizationOracle("val_loss", max_trials=20)),
-        hypermodel=build_model,
-    )
-    ```
+    >>> oracle = lrtuner.LRRangeOracle(kt.oracles.BayesianOptimizationOracle("val_loss", max_trials=20))
+    >>> tuner = lrtuner.Tuner(oracle, build_model)
 
     Attributes and methods that are not listed here are the wrapped oracle's, `trials` and `get_best_trials`
     among them.

@@ -35,6 +35,12 @@ def suggest_range(
 
     What is known about the training is taken from `curve.training`. A hint that is given here overrides it.
 
+    >>> rates = np.geomspace(1e-7, 10, 100)
+    >>> losses = 0.5 + 1 / (1 + 300 * rates) + rates**2
+    >>> found = lrtuner.suggest_range(lrtuner.LRCurve(rates, losses), optimizer="Adam", batch_size=32)
+    >>> 1e-3 < found.min_lr < found.max_lr < 1
+    True
+
     Args:
         curve: The losses of an exponential sweep over a few decades of learning rates.
         rule: One of these, or a callable of your own that takes the curve, with all that is known in its

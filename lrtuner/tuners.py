@@ -30,6 +30,9 @@ _OPTIONS = [
 class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     """A `keras_tuner.Tuner` that narrows the learning rate with a sweep before the search.
 
+    >>> oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=20)
+    >>> tuner = lrtuner.Tuner(oracle, build_model, steps=200)
+
     Args:
         oracle: An `LRRangeOracle`, or any other `keras_tuner.Oracle`, which is then wrapped in one.
         hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a
@@ -178,6 +181,13 @@ class RandomSearch(kt.RandomSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.RandomSearch` in a learning-rate space that a sweep has narrowed.
 
     The arguments are those of `keras_tuner.RandomSearch` and the options of `LRRangeOracle`.
+
+    >>> tuner = lrtuner.RandomSearch(build_model, objective="val_loss", max_trials=2)
+    >>> tuner.search(x, y, validation_split=0.2, epochs=1, verbose=0)
+    >>> found = tuner.oracle.lr_range
+    >>> rates = [trial.hyperparameters["learning_rate"] for trial in tuner.oracle.trials.values()]
+    >>> all(found.min_lr <= rate <= found.max_lr for rate in rates)
+    True
     """
 
 
@@ -185,6 +195,8 @@ class BayesianOptimization(kt.BayesianOptimization, Tuner):  # type: ignore[misc
     """`keras_tuner.BayesianOptimization` in a learning-rate space that a sweep has narrowed.
 
     The arguments are those of `keras_tuner.BayesianOptimization` and the options of `LRRangeOracle`.
+
+    >>> tuner = lrtuner.BayesianOptimization(build_model, objective="val_loss", max_trials=20)
     """
 
 
@@ -192,6 +204,8 @@ class Hyperband(kt.Hyperband, Tuner):  # type: ignore[misc]
     """`keras_tuner.Hyperband` in a learning-rate space that a sweep has narrowed.
 
     The arguments are those of `keras_tuner.Hyperband` and the options of `LRRangeOracle`.
+
+    >>> tuner = lrtuner.Hyperband(build_model, objective="val_loss", max_epochs=30)
     """
 
 
@@ -199,4 +213,6 @@ class GridSearch(kt.GridSearch, Tuner):  # type: ignore[misc]
     """`keras_tuner.GridSearch` in a learning-rate space that a sweep has narrowed.
 
     The arguments are those of `keras_tuner.GridSearch` and the options of `LRRangeOracle`.
+
+    >>> tuner = lrtuner.GridSearch(build_model, objective="val_loss", max_trials=20)
     """

@@ -10,7 +10,16 @@ hypothesis.settings.register_profile("benchmark", max_examples=10_000, deadline=
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-def pytest_collection_finish():
-    """Take what the imports have made out of the garbage collector's sight: KerasTuner collects at each trial."""
+def spare_the_collector():
+    """Keep what lives by now from the garbage collector, which KerasTuner runs at each trial."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish():
+    spare_the_collector()
+
+
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None or nextitem.parent is not item.parent:
+        spare_the_collector()

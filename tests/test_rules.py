@@ -577,3 +577,12 @@ class TestCurvesThatMislead:
         plain = suggest_range(curve, optimizer="Adam")
         found = suggest_range(LRCurve(curve.learning_rates, losses), optimizer="Adam")
         assert abs(math.log10(found.min_lr / plain.min_lr)) < 0.4
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD", None])
+def test_losses_without_noise_show_their_descent(optimizer):
+    """All of the data in one batch, say: the first losses fall too, but by next to nothing."""
+    rates = geometric_ramp(1e-7, 10, 100)
+    curve = LRCurve(rates, 0.5 + 1 / (1 + 300 * rates) + rates**2)
+    found = suggest_range(curve, optimizer=optimizer)
+    assert found.min_lr < 0.03 < found.max_lr

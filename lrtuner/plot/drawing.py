@@ -43,15 +43,22 @@ _FAR_OUT = 0.15
 # there are: the third number, divided by the root of their number.
 _TRIAL, _BEST = 5.0, 13.0
 _BATCH, _BATCHES = (2.5, 5.0), 30.0
+# Over more decades than this the ticks between them are a grey fringe, and take half of the time to draw.
+_MINOR_DECADES = 4
 
 
 def prepare_rates(axes: Axes, series: Sequence[Series]) -> None:
     """Make the learning-rate axis."""
+    from matplotlib.ticker import NullLocator
+
     axes.set_xscale("log")
     axes.set_xlabel("learning rate (log scale)")
     limits = rate_limits(series)
-    if limits is not None:
-        axes.set_xlim(*limits)
+    if limits is None:
+        return
+    axes.set_xlim(*limits)
+    if math.log10(limits[1] / limits[0]) > _MINOR_DECADES:
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 # --- Curves -------------------------------------------------------------------------------------------------

@@ -22,7 +22,10 @@ STATE_VERSION = 2
 
 @dataclasses.dataclass
 class Sweep:
-    """One learning-rate sweep of a search.
+    """One learning-rate sweep of a search, as `oracle.sweeps` lists them.
+
+    >>> for sweep in lrtuner.LRRangeOracle(objective="val_loss", max_trials=20).sweeps:
+    ...     print(sweep.name, sweep.lr_range or sweep.reason)
 
     Attributes:
         name: What sets this sweep apart from the others.

@@ -33,11 +33,9 @@ def find_lr(
     Weights, optimizer state, learning rate (or schedule) and metrics are restored bit for bit, also after an
     exception or Ctrl-C. See `LRFinder` for what is recorded.
 
-    ```python
-    curve = lrtuner.find_lr(model, x, y, batch_size=64)
-    print(lrtuner.suggest_range(curve))
-    curve.plot()
-    ```
+    >>> curve = lrtuner.find_lr(model, x, y, batch_size=64, steps=100, verbose=0)
+    >>> lr_range = lrtuner.suggest_range(curve)
+    >>> axes = curve.plot()
 
     Args:
         model: A compiled Keras model.

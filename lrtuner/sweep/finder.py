@@ -71,11 +71,9 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
     the fit when the ramp is through or the loss has blown up. Then, unless
     `restore=False`, the model is what it was before: weights, optimizer state, learning rate and metrics.
 
-    ```python
-    finder = lrtuner.LRFinder(steps=100)
-    model.fit(x, y, batch_size=64, epochs=2, callbacks=[finder])
-    finder.curve.plot()
-    ```
+    >>> finder = lrtuner.LRFinder(steps=100, verbose=0)
+    >>> history = model.fit(x, y, batch_size=8, epochs=8, callbacks=[finder], verbose=0)
+    >>> axes = finder.curve.plot()
 
     The batches come in the order of the fit. Let it shuffle them: data that come in an order, such as a time
     series or a folder that is read class by class, move the losses as the learning rate does. `find_lr`
