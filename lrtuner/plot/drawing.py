@@ -335,12 +335,14 @@ def draw_trials(
     room = 1.5 * _TRIAL / height
     words_room = min(room + (LINE * font_size(SMALL) + 0.5 * _BEST) / height, 0.4)
     best = objective.best(scores)
-    is_max = objective.direction == "max"
+    is_above = best is not None and objective.direction == "max"
+    is_below = best is not None and not is_above
     _set_height(
         axes,
         *drawn,
-        words_room if best is not None and not is_max else room,
-        (words_room if best is not None and is_max else room) + top,
+        words_room if is_below else room,
+        (words_room if is_above else room) + top,
+        words_below=is_below,
     )
     if best is not None:
         _mark_best(axes, series[owners[best]], everything[best], objective)
@@ -427,16 +429,27 @@ def _name(one: Series) -> str:
     return one.name if one.lr_range is None else f"{one.name}, {words.range_words(one.lr_range)}"
 
 
-def _set_height(axes: Axes, low: float, high: float, bottom: float, top: float) -> None:
-    """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty."""
+def _set_height(
+    axes: Axes, low: float, high: float, bottom: float, top: float, *, words_below: bool = False
+) -> None:
+    """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty.
+
+    Args:
+        axes: The axes.
+        low: Lowest value.
+        high: Highest value.
+        bottom: Share to leave empty below.
+        top: Share to leave empty above.
+        words_below: Whether words stand in the room below, which then is as high as they need.
+    """
     from matplotlib.ticker import FuncFormatter
 
     height = (high - low) / (1.0 - bottom - top)
     if math.isfinite(height):
         start = low - bottom * height
-        if low >= 0:
+        if low >= 0 and not words_below:
             # A cross-entropy has no values below 0: only half a marker is.
             start = max(start, -0.02 * height)
         axes.set_ylim(start, high + top * height)
     # Plain numbers: matplotlib's common factor ("1e6") would stand where the range is labelled.
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if value < 0 <= low else f"{value:.6g}"))
