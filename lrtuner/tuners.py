@@ -10,7 +10,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals
+from lrtuner import internals, notebook
 from lrtuner.hypermodel import LRRangeHyperModel
 from lrtuner.oracle import LRRangeOracle
 from lrtuner.search import messages
@@ -42,6 +42,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         ValueError: The learning-rate hyperparameter can't be found in what the hypermodel declares, or there
             is no oracle or no hypermodel.
     """
+
+    # Of the lines about sweeps, how many of the first are not in the cell of a notebook that is searching.
+    _cleared = 0
 
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
         options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
@@ -101,6 +104,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             keras_tuner.errors.FatalRuntimeError: On a worker, an error elsewhere has ended the search.
         """
+        self._cleared = 0 if isinstance(self.oracle, ChiefsOracle) else len(self.oracle.sweep_lines())
         with self._running_sweeps(fit_args, fit_kwargs):
             if isinstance(self.oracle, ChiefsOracle):
                 with self.oracle.watched():
@@ -108,8 +112,16 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
                 return
             super().search(*fit_args, **fit_kwargs)
         self.oracle.save_picture()
+        if self.oracle.sweeps and self.oracle.verbose and notebook.in_kernel():
+            notebook.show(self.oracle.sweep_lines()[: self._cleared], self.oracle.plot_sweeps)
         for sweep in self.oracle.sweeps:
             self.oracle.advise(sweep)
+
+    def on_trial_end(self, trial: Any) -> None:
+        """End a trial, which in a notebook clears the cell's output, see `keras_tuner.Tuner`."""
+        super().on_trial_end(trial)
+        if not isinstance(self.oracle, ChiefsOracle):
+            self._cleared = len(self.oracle.sweep_lines())
 
     @contextlib.contextmanager
     def _running_sweeps(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import pathlib
@@ -56,6 +57,29 @@ def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -
     Raises:
         OSError: The file can't be written.
     """
+    figure = _drawn(draw)
+    target = pathlib.Path(path)
+    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        figure.savefig(temporary, format="png")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def png(draw: Callable[[Axes], object]) -> bytes:
+    """Return a picture as PNG. It needs no display and leaves no figure behind in pyplot.
+
+    Args:
+        draw: Draws on the axes that it is given.
+    """
+    content = io.BytesIO()
+    _drawn(draw).savefig(content, format="png")
+    return content.getvalue()
+
+
+def _drawn(draw: Callable[[Axes], object]) -> Figure:
+    """Return a figure that pyplot doesn't know, drawn on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,13 +88,7 @@ def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -
     draw(figure.add_subplot())
     if any(str(axes.get_label()).startswith(_TRIALS_PANEL) for axes in figure.axes):
         _make_taller(figure)
-    target = pathlib.Path(path)
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        figure.savefig(temporary, format="png")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return figure
 
 
 def axes_to_draw_on(ax: Axes | None, *, has_panel: bool = False) -> Axes:

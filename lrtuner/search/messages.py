@@ -31,7 +31,7 @@ def sweep_ended(
     held: Mapping[str, Any],
     picture: str,
     verbose: int,
-) -> None:
+) -> str:
     """Log and print what a sweep has changed, or warn that it changes nothing.
 
     Args:
@@ -41,6 +41,9 @@ def sweep_ended(
         held: The values of the other learning rates during the sweep, by name.
         picture: Path of the sweeps' picture.
         verbose: 0 prints nothing; the log and warnings get it all the same.
+
+    Returns:
+        The line that was logged.
     """
     of_which = f" for {label}" if label else ""
     if narrowed is None:
@@ -50,7 +53,7 @@ def sweep_ended(
         )
         _LOGGER.info(line)
         warn(line)
-        return
+        return line
     batches = 0 if sweep.curve is None else len(sweep.curve)
     evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
     caveat = f"; {evidence.caveat}" if evidence is not None and evidence.caveat else ""
@@ -67,6 +70,7 @@ def sweep_ended(
         warn(narrowed.note)
     if verbose:
         print(line)
+    return line
 
 
 def few_combinations(left: float, asked: int, *, is_hyperband: bool, verbose: int) -> None:
