@@ -34,6 +34,9 @@ def oracle(*sweeps):
     return made
 
 
+FAILED = sweep(curve=None, lr_range=None, reason="It fell.")
+
+
 class TestObjects:
     @pytest.mark.parametrize(
         ("one", "words"),
@@ -41,10 +44,7 @@ class TestObjects:
             (RANGE, "LRRange(min_lr=0.00123, max_lr=0.0877)"),
             (CURVE, "LRCurve(100 batches, learning rates 1e-06 to 10)"),
             (sweep(), f"Sweep('{HIDDEN}', 100 batches, LRRange(min_lr=0.00123, max_lr=0.0877))"),
-            (
-                sweep(curve=None, lr_range=None, reason="It fell."),
-                f"Sweep('{HIDDEN}', no curve, no range: It fell.)",
-            ),
+            (FAILED, f"Sweep('{HIDDEN}', no curve, no range: It fell.)"),
             (oracle(), "LRRangeOracle(RandomSearchOracle, no sweeps)"),
             (
                 oracle(sweep()),
@@ -63,7 +63,7 @@ class TestObjects:
         methods = [getattr(kind, name) for name in ("_repr_html_", "_repr_png_") if hasattr(kind, name)]
         assert [method(bare) for method in methods] == [None]
 
-    @pytest.mark.parametrize("one", [CURVE, sweep(), sweep(curve=None, lr_range=None, reason="It fell.")])
+    @pytest.mark.parametrize("one", [CURVE, sweep(), FAILED])
     def test_picture_is_no_figure_of_pyplot(self, one):
         before = plt.get_fignums()
         assert one._repr_png_()[:4] == b"\x89PNG"
@@ -91,6 +91,30 @@ def test_a_script_is_no_notebook():
     import IPython  # noqa: F401
 
     assert not in_kernel()
+
+
+TUTORIAL = nbformat.read(TESTS.parent / "examples" / "tutorial.ipynb", as_version=4)
+
+
+def test_the_tutorial_is_short_and_stores_no_outputs():
+    nbformat.validate(TUTORIAL)
+    assert 10 <= len(TUTORIAL.cells) <= 15
+    code = [cell for cell in TUTORIAL.cells if cell.cell_type == "code"]
+    assert [cell for cell in code if cell.outputs or cell.execution_count is not None] == []
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path):
+    notebook = copy.deepcopy(TUTORIAL)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    found, searched, nothing = (
+        next(cell.outputs for cell in notebook.cells if words in cell.source)
+        for words in ("suggest_range(curve)", "tuner.search", "NoRangeError")
+    )
+    assert shown(found, "text/html")
+    assert "narrowed to" in text(searched)
+    assert len(shown(searched, "image/png")) == 1
+    assert "neither fell nor blew up" in text(nothing)
 
 
 CELLS = {
