@@ -18,6 +18,7 @@ from lrtuner.search.files import is_json, write_atomically
 from lrtuner.search.worker import ChiefsOracle
 from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
 from lrtuner.sweep import preserved_random_state
+from lrtuner.tensorboard import SweepLog
 
 # The options of the sweeps: what LRRangeOracle takes by keyword alone.
 _OPTIONS = [
@@ -104,14 +105,19 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             keras_tuner.errors.FatalRuntimeError: On a worker, an error elsewhere has ended the search.
         """
-        self._cleared = 0 if isinstance(self.oracle, ChiefsOracle) else len(self.oracle.sweep_lines())
+        is_worker = isinstance(self.oracle, ChiefsOracle)
+        self._cleared = 0 if is_worker else len(self.oracle.sweep_lines())
+        self._log = SweepLog(fit_kwargs.get("callbacks"), [] if is_worker else self.oracle.sweeps)
         with self._running_sweeps(fit_args, fit_kwargs):
-            if isinstance(self.oracle, ChiefsOracle):
+            if is_worker:
                 with self.oracle.watched():
                     super().search(*fit_args, **fit_kwargs)
                 return
             super().search(*fit_args, **fit_kwargs)
         self.oracle.save_picture()
+        self._log.add_sweeps(self.oracle.sweeps)
+        if self.oracle.lr_range is not None:
+            self._log.add_space(self.oracle)
         if self.oracle.sweeps and self.oracle.verbose and notebook.in_kernel():
             notebook.show(self.oracle.sweep_lines()[: self._cleared], self.oracle.plot_sweeps)
         for sweep in self.oracle.sweeps:
@@ -131,6 +137,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             self.hypermodel.run_sweep(trial, lambda: self.run_trial(trial, *fit_args, **fit_kwargs))
             self.oracle.end_trial(trial)
             self.save()
+            if not isinstance(self.oracle, ChiefsOracle):
+                self._log.add_sweeps(self.oracle.sweeps)
 
         if self.hypermodel is None or internals.is_chief():
             # A chief trains nothing: its oracle hands the sweeps out to workers.

@@ -258,6 +258,11 @@ def picture_not_drawn(error: Exception) -> None:
     warn(f"The sweep's picture could not be drawn: {error!r}")
 
 
+def not_in_tensorboard(error: Exception) -> None:
+    """Warn that TensorBoard will not show a sweep."""
+    warn(f"The sweep could not be written for TensorBoard: {error!r}")
+
+
 def search_has_ended(error: str) -> None:
     """Print on a chief that an error has ended the search."""
     print(f"The search ends with an error: {error}", file=sys.stderr, flush=True)

@@ -19,6 +19,8 @@ from lrtuner.settings import Setting, SettingSpace
 from lrtuner.space import IDENTITY, Relation
 
 STATE_VERSION = 2
+# The name of a sweep that nothing sets apart from others.
+ALONE = "learning-rate sweep"
 
 
 @dataclasses.dataclass
