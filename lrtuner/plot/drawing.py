@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrtuner.plot import words
-from lrtuner.plot.layout import LINE, PLAIN, SMALL, font_size, size_of, text_colour, text_width, wrapped
+from lrtuner.plot.layout import (
+    LINE,
+    PLAIN,
+    SMALL,
+    font_size,
+    set_height,
+    size_of,
+    text_colour,
+    text_width,
+    wrapped,
+)
 from lrtuner.plot.series import (
     Bounds,
     Look,
@@ -67,7 +77,7 @@ def draw_losses(axes: Axes, series: Sequence[Series]) -> list[Artist]:
         return []
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)
     axes.set_ylabel("training loss")
-    _set_height(axes, low, high, _ROOM, _ROOM + bars_share(series))
+    set_height(axes, low, high, _ROOM, _ROOM + bars_share(series))
     handles: list[Artist] = []
     for one in series:
         handles += _draw_curve(axes, one, low, high, alone=alone)
@@ -337,7 +347,7 @@ def draw_trials(
     best = objective.best(scores)
     is_above = best is not None and objective.direction == "max"
     is_below = best is not None and not is_above
-    _set_height(
+    set_height(
         axes,
         *drawn,
         words_room if is_below else room,
@@ -427,29 +437,3 @@ def trial_handles(series: Sequence[Series], objective: Objective, axes: Axes) ->
 
 def _name(one: Series) -> str:
     return one.name if one.lr_range is None else f"{one.name}, {words.range_words(one.lr_range)}"
-
-
-def _set_height(
-    axes: Axes, low: float, high: float, bottom: float, top: float, *, words_below: bool = False
-) -> None:
-    """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty.
-
-    Args:
-        axes: The axes.
-        low: Lowest value.
-        high: Highest value.
-        bottom: Share to leave empty below.
-        top: Share to leave empty above.
-        words_below: Whether words stand in the room below, which then is as high as they need.
-    """
-    from matplotlib.ticker import FuncFormatter
-
-    height = (high - low) / (1.0 - bottom - top)
-    if math.isfinite(height):
-        start = low - bottom * height
-        if low >= 0 and not words_below:
-            # A cross-entropy has no values below 0: only half a marker is.
-            start = max(start, -0.02 * height)
-        axes.set_ylim(start, high + top * height)
-    # Plain numbers: matplotlib's common factor ("1e6") would stand where the range is labelled.
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if value < 0 <= low else f"{value:.6g}"))
