@@ -372,7 +372,8 @@ class TestOptions:
         board = keras.callbacks.TensorBoard(tmp_path / "logs")
         search(tuner(tmp_path), callbacks=[Recorder(), board])
         assert seen == ["train", "train"]
-        assert sorted(os.listdir(tmp_path / "logs")) == ["0", "1"]
+        # The sweep is written by lrtuner, as a run of its own.
+        assert sorted(os.listdir(tmp_path / "logs")) == ["0", "1", "lr_sweep"]
 
     def test_no_checkpoint_and_no_directory_of_the_sweep(self, tmp_path):
         search(tuner(tmp_path))
