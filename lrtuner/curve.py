@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrtuner.blow_up import BlowUpDetector
+from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
 from lrtuner.records import check_bounds, check_count, check_keys, config_float
 from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
 
@@ -171,11 +172,16 @@ class LRCurve:
     def __len__(self) -> int:
         return len(self.losses)
 
+    @plain_if_it_fails
     def __repr__(self) -> str:
         if not len(self):
             return "LRCurve(0 batches)"
         first, last = self.learning_rates[[0, -1]]
         return f"LRCurve({len(self)} batches, learning rates {first:.3g} to {last:.3g})"
+
+    @nothing_if_it_fails
+    def _repr_png_(self) -> bytes | None:
+        return picture(self.plot)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LRCurve):

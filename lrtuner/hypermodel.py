@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -27,7 +27,13 @@ from lrtuner.protocol import (
     reserved_set_aside,
 )
 from lrtuner.settings import sweep_label
-from lrtuner.space import IDENTITY, LearningRateError, LearningRateNotFoundError, find_learning_rate
+from lrtuner.space import (
+    IDENTITY,
+    LearningRateError,
+    LearningRateNotFoundError,
+    Relation,
+    find_learning_rate,
+)
 from lrtuner.sweep import (
     NoSweepError,
     SweepOrder,
@@ -334,12 +340,44 @@ class _SweepRun:
             if name not in own and len(own) == 1 and (task.others_count or own <= set(task.learning_rates)):
                 # In the middle of the space, the build function takes another branch than at the defaults.
                 (name,) = own
+        beside = [one for one in task.learning_rates if one in hyperparameters.values]
+        name, (optimizer, *others), self._relation = self._followed(name, beside)
         self._learning_rate = name
-        (optimizer, *others), self._relation = self._probe.followed_optimizers(name)
+        for one in beside:
+            if one != name:
+                self._probe.start_at_usual_rate(one, [optimizer, *others])
         self._at_one_rate.enter_context(rates_shared(optimizer, others))
         names = task.learning_rates or self._settings.learning_rates or (name,)
         sweeps = max(sum(len(self._settings.settings(hyperparameters, each)) for each in names), 1)
         return SweepOrder(optimizer, task.epochs, sweeps, self._title(name, sweeps), self._check_search)
+
+    def _followed(self, name: str, listed: Sequence[str]) -> tuple[str, list[Any], Relation]:
+        """Return the learning rate to sweep, the optimizers that follow it, and how they do.
+
+        Args:
+            name: The learning rate that was ordered.
+            listed: Those that the user has listed. The first sweep takes another one of them if the first fit
+                does not train at the one that was ordered.
+
+        Raises:
+            LearningRateError: No rate of the first fit follows the one that was ordered.
+        """
+        try:
+            return name, *self._probe.followed_optimizers(name)
+        except LearningRateError as error:
+            for other in (one for one in listed if one != name):
+                try:
+                    followed = self._probe.followed_optimizers(other)
+                except LearningRateError:
+                    continue
+                if self._task.is_first:
+                    return other, *followed
+                raise LearningRateError(
+                    f"the first model.fit trains at {other!r} and not at {name!r}, and a sweep sees the "
+                    f"first fit alone. If a later fit trains at {name!r}, as after unfreezing layers, "
+                    "declare it as narrow as you know it; otherwise pass it to the optimizer"
+                ) from error
+            raise
 
     def _title(self, name: str, sweeps: int) -> str:
         if sweeps == 1:

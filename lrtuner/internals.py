@@ -134,6 +134,23 @@ def objective_names(oracle: kt.Oracle) -> tuple[str, ...]:
     return tuple(str(objective.name) for objective in several)
 
 
+def tensorboard_hparams(space: kt.HyperParameters) -> list[Any]:
+    """Return the hyperparameters of a space as TensorBoard's, as KerasTuner writes them for each trial.
+
+    Args:
+        space: The space; inactive hyperparameters are returned, too.
+    """
+    from keras_tuner.src.engine import tuner_utils
+    from tensorboard.plugins.hparams import api
+
+    found: list[Any] = []
+    for entry in space.space:
+        alone = kt.HyperParameters()
+        alone.merge([type(entry).from_config({**entry.get_config(), "conditions": []})])
+        found += tuner_utils.convert_hyperparams_to_hparams(alone, api)
+    return found
+
+
 def has_objective(oracle: kt.Oracle) -> bool:
     """Return whether the user gave the search an objective."""
     return bool(oracle.objective.name != _NO_OBJECTIVE)

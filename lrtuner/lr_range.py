@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from lrtuner.notebook import nothing_if_it_fails, plain_if_it_fails
 from lrtuner.records import check_bounds, check_keys, config_float
 
 # The figures of an `Evidence` that may be None.
@@ -141,6 +143,15 @@ class LRRange:
         low, high = check_bounds(self.min_lr, self.max_lr)
         object.__setattr__(self, "min_lr", low)
         object.__setattr__(self, "max_lr", high)
+
+    @plain_if_it_fails
+    def __repr__(self) -> str:
+        return f"LRRange(min_lr={self.min_lr:.3g}, max_lr={self.max_lr:.3g})"
+
+    @nothing_if_it_fails
+    def _repr_html_(self) -> str | None:
+        read_from = "" if self.evidence is None else f"<br>{html.escape(str(self.evidence))}"
+        return f"<b>{self.min_lr:.3g} to {self.max_lr:.3g}</b> ({self.decades:.3g} decades){read_from}"
 
     @property
     def decades(self) -> float:

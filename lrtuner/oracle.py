@@ -21,6 +21,7 @@ import keras_tuner as kt
 
 from lrtuner import internals, protocol
 from lrtuner.findings import Findings
+from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails, sweeps_as_html
 from lrtuner.proxy import oracle_to_wrap
 from lrtuner.rules import Rule
 from lrtuner.search.files import check_writable
@@ -350,6 +351,25 @@ class LRRangeOracle(Findings):
             traceback.print_exc()
             with self._lock:
                 self._presence.end_search(f"{type(error).__name__}: {error}")
+
+    # --- What a notebook shows ------------------------------------------------------------------------------
+
+    @plain_if_it_fails
+    def __repr__(self) -> str:
+        sweeps = self.sweeps
+        number = f"{len(sweeps) or 'no'} sweep{'' if len(sweeps) == 1 else 's'}"
+        found = "" if self.lr_range is None else f", {self.lr_range!r}"
+        return f"{type(self).__name__}({type(self.oracle).__name__}, {number}{found})"
+
+    @nothing_if_it_fails
+    def _repr_html_(self) -> str | None:
+        sweeps = self.sweeps
+        return sweeps_as_html(sweeps, picture(self.plot_sweeps)) if sweeps else None
+
+    def sweep_lines(self) -> list[str]:
+        """Return what was printed, or warned of, of each sweep that has ended in this process."""
+        with self._lock:
+            return list(self._sweeping.lines)
 
     # --- Files ----------------------------------------------------------------------------------------------
 

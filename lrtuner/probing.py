@@ -8,14 +8,26 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.curve import Training
 from lrtuner.protocol import without_reserved
+from lrtuner.rules import usual_rate
 from lrtuner.setting_finder import UNKNOWN, SettingFinder
 from lrtuner.settings import SettingSpace
-from lrtuner.space import IDENTITY, LearningRateError, Relation, entry_bounds, entry_named, spread_values
-from lrtuner.sweep import batch_size_of, compiled_with, optimizers_of, peak_rate
+from lrtuner.space import (
+    IDENTITY,
+    LearningRateError,
+    Relation,
+    entry_bounds,
+    entry_named,
+    has_given_default,
+    nearest_value,
+    spread_values,
+)
+from lrtuner.sweep import batch_size_of, compiled_with, momentum_of, optimizers_of, peak_rate, rate_of
 
 # The peak of a warm-up schedule is met to about a percent.
 _RATE_TOLERANCE = 0.02
@@ -34,8 +46,8 @@ class RateProbe:
         self._hypermodel = hypermodel
         self._hyperparameters = hyperparameters
         self._model = model
-        # The rates of the optimizers of models that were built, by the value of the learning rate.
-        self._rates: dict[Any, list[float]] = {}
+        # The rates of the optimizers of models that were built, by a learning rate's name and value.
+        self._rates: dict[tuple[str, Any], list[float]] = {}
 
     def settings(
         self, learning_rates: Sequence[str], *, names: Sequence[str] | None, others_count: bool
@@ -100,6 +112,35 @@ class RateProbe:
             f"none of the model's {len(several)} optimizers has a rate that follows {name!r}: pass it to one"
         )
 
+    def start_at_usual_rate(self, name: str, swept: Sequence[Any]) -> None:
+        """Let optimizers that are not swept train at a rate that is usual for them.
+
+        A learning rate whose default the user gave stays there, and so does one that no optimizer follows, or
+        whose optimizer has no usual rate.
+
+        Args:
+            name: The hyperparameter of their learning rate, whose value is set to that rate.
+            swept: The optimizers that are swept.
+        """
+        entry = entry_named(self._hyperparameters, name)
+        if has_given_default(entry):
+            return
+        try:
+            optimizers, relation = self.followed_optimizers(name)
+        except LearningRateError:
+            return
+        kind = Training(optimizer=type(optimizers[0]).__name__, momentum=momentum_of(optimizers[0]))
+        usual = usual_rate(kind)
+        if usual is None or any(one is other for one in optimizers for other in swept):
+            return
+        value = nearest_value(entry, 10.0**usual, relation)
+        self._hyperparameters.values[name] = value
+        for optimizer in optimizers:
+            rate = rate_of(optimizer)
+            # A schedule goes on from the rate that it was made with.
+            if isinstance(rate, keras.Variable):
+                rate.assign(relation.rate(value))
+
     def _is_chance(self, name: str, index: int) -> bool:
         """Return whether an optimizer that has the very rate of a hyperparameter doesn't follow it.
 
@@ -139,9 +180,10 @@ class RateProbe:
 
     def _rate_at(self, name: str, value: Any, index: int) -> float:
         """Return the rate that one of its optimizers has if the model is built at a value."""
-        if value not in self._rates:
-            self._rates[value] = [peak_rate(one) for one in optimizers_of(self._model_at(name, value))]
-        rates = self._rates[value]
+        key = (name, value)
+        if key not in self._rates:
+            self._rates[key] = [peak_rate(one) for one in optimizers_of(self._model_at(name, value))]
+        rates = self._rates[key]
         if index >= len(rates):
             raise LearningRateError("the number of the model's optimizers depends on the learning rate")
         return rates[index]

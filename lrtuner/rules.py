@@ -234,7 +234,7 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     """
     own = CURVE_AND_OPTIMIZER
     training = curve.training or Training()
-    usual = _usual_rate(training)
+    usual = usual_rate(training)
     if usual is None:
         return _curve_alone(curve)
     reading = read_curve(curve, own.min_points)
@@ -265,8 +265,12 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     return _swept(curve, centre - width / 2, centre + width / 2, evidence)
 
 
-def _usual_rate(training: Training) -> float | None:
-    """Return the log10 rate that is usual for the optimizer and batch size, or None without such a rate."""
+def usual_rate(training: Training) -> float | None:
+    """Return the log10 rate that is usual for the optimizer and batch size, or None without such a rate.
+
+    Args:
+        training: What is known; without a batch size the rate is that of batches of 64.
+    """
     name = (training.optimizer or "").lower()
     usual = {known.lower(): rate for known, rate in USUAL_RATES.items()}.get(name)
     if usual is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals
+from lrtuner import internals, notebook
 from lrtuner.hypermodel import LRRangeHyperModel
 from lrtuner.oracle import LRRangeOracle
 from lrtuner.search import messages
@@ -18,6 +18,7 @@ from lrtuner.search.files import is_json, write_atomically
 from lrtuner.search.worker import ChiefsOracle
 from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
 from lrtuner.sweep import preserved_random_state
+from lrtuner.tensorboard import SweepLog
 
 # The options of the sweeps: what LRRangeOracle takes by keyword alone.
 _OPTIONS = [
@@ -45,6 +46,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         ValueError: The learning-rate hyperparameter can't be found in what the hypermodel declares, or there
             is no oracle or no hypermodel.
     """
+
+    # Of the lines about sweeps, how many of the first are not in the cell of a notebook that is searching.
+    _cleared = 0
 
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
         options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
@@ -104,15 +108,29 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             keras_tuner.errors.FatalRuntimeError: On a worker, an error elsewhere has ended the search.
         """
+        is_worker = isinstance(self.oracle, ChiefsOracle)
+        self._cleared = 0 if is_worker else len(self.oracle.sweep_lines())
+        self._log = SweepLog(fit_kwargs.get("callbacks"), [] if is_worker else self.oracle.sweeps)
         with self._running_sweeps(fit_args, fit_kwargs):
-            if isinstance(self.oracle, ChiefsOracle):
+            if is_worker:
                 with self.oracle.watched():
                     super().search(*fit_args, **fit_kwargs)
                 return
             super().search(*fit_args, **fit_kwargs)
         self.oracle.save_picture()
+        self._log.add_sweeps(self.oracle.sweeps)
+        if self.oracle.lr_range is not None:
+            self._log.add_space(self.oracle)
+        if self.oracle.sweeps and self.oracle.verbose and notebook.in_kernel():
+            notebook.show(self.oracle.sweep_lines()[: self._cleared], self.oracle.plot_sweeps)
         for sweep in self.oracle.sweeps:
             self.oracle.advise(sweep)
+
+    def on_trial_end(self, trial: Any) -> None:
+        """End a trial, which in a notebook clears the cell's output, see `keras_tuner.Tuner`."""
+        super().on_trial_end(trial)
+        if not isinstance(self.oracle, ChiefsOracle):
+            self._cleared = len(self.oracle.sweep_lines())
 
     @contextlib.contextmanager
     def _running_sweeps(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> Iterator[None]:
@@ -122,6 +140,8 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             self.hypermodel.run_sweep(trial, lambda: self.run_trial(trial, *fit_args, **fit_kwargs))
             self.oracle.end_trial(trial)
             self.save()
+            if not isinstance(self.oracle, ChiefsOracle):
+                self._log.add_sweeps(self.oracle.sweeps)
 
         if self.hypermodel is None or internals.is_chief():
             # A chief trains nothing: its oracle hands the sweeps out to workers.

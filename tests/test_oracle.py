@@ -1,5 +1,6 @@
 import copy
 import os
+import sys
 import threading
 import time
 
@@ -592,9 +593,14 @@ class TestPlot:
         assert plt.get_fignums() == before
         assert (tmp_path / "untitled_project" / "lr_sweeps.png").read_bytes()[:4] == b"\x89PNG"
 
-    def test_picture_that_cannot_be_drawn(self, tmp_path):
+    @pytest.mark.parametrize("lacking", ["the file", "matplotlib"])
+    def test_picture_that_cannot_be_drawn(self, tmp_path, monkeypatch, lacking):
         oracle = waiting(tmp_path)
-        (tmp_path / "untitled_project" / "lr_sweeps.png").mkdir()
+        if lacking == "the file":
+            (tmp_path / "untitled_project" / "lr_sweeps.png").mkdir()
+        else:
+            # What Python has in place of a module that can't be imported.
+            monkeypatch.setitem(sys.modules, "lrtuner.plot", None)
         with warned("picture could not be drawn"):
             finish(oracle)
         assert oracle.lr_range is not None

@@ -158,6 +158,17 @@ def test_the_best_trial_is_marked(ax, direction, best, words):
     assert place.y1 < star if direction == "min" else place.y0 > star
 
 
+@pytest.mark.parametrize("draw", [plot_sweeps, plot_search])
+def test_the_words_beside_a_best_score_near_0_are_above_the_axis(ax, draw):
+    trials = [(rate, 0.01 + (np.log10(rate) + 2) ** 2) for rate in np.geomspace(1e-3, 3e-2, 9)]
+    draw([Sweep("sweep", curve(), RANGE)], trials=[trials], objective="loss", direction="min", ax=ax)
+    panel = below(ax) if draw is plot_sweeps else ax
+    (label,) = [text for text in panel.texts if text.get_text().startswith("best")]
+    assert box(panel, label).y0 >= 0
+    shown = [tick.get_text() for tick in panel.get_yticklabels()]
+    assert not [text for text in shown if text.startswith(("-", "\N{MINUS SIGN}"))]
+
+
 def test_without_a_direction_no_trial_is_best(ax):
     plot_curve(curve(), ax=ax, trials=[(1e-3, 0.5), (1e-2, 0.4)], objective="score")
     assert not [one for one in below(ax).lines if one.get_label() == "_best"]

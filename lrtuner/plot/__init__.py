@@ -3,8 +3,8 @@
 matplotlib is imported only where something is drawn, and the user's style (rcParams) is left alone.
 """
 
-from lrtuner.plot.layout import save_picture
+from lrtuner.plot.layout import png, save_picture
 from lrtuner.plot.pictures import plot_curve, plot_search, plot_sweeps
 from lrtuner.plot.series import Bounds, Sweep, Trials
 
-__all__ = ["Bounds", "Sweep", "Trials", "plot_curve", "plot_search", "plot_sweeps", "save_picture"]
+__all__ = ["Bounds", "Sweep", "Trials", "plot_curve", "plot_search", "plot_sweeps", "png", "save_picture"]

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrtuner.plot import words
-from lrtuner.plot.layout import LINE, PLAIN, SMALL, font_size, size_of, text_colour, text_width, wrapped
+from lrtuner.plot.layout import (
+    LINE,
+    PLAIN,
+    SMALL,
+    font_size,
+    set_height,
+    size_of,
+    text_colour,
+    text_width,
+    wrapped,
+)
 from lrtuner.plot.series import (
     Bounds,
     Look,
@@ -74,7 +84,7 @@ def draw_losses(axes: Axes, series: Sequence[Series]) -> list[Artist]:
         return []
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)
     axes.set_ylabel("training loss")
-    _set_height(axes, low, high, _ROOM, _ROOM + bars_share(series))
+    set_height(axes, low, high, _ROOM, _ROOM + bars_share(series))
     handles: list[Artist] = []
     for one in series:
         handles += _draw_curve(axes, one, low, high, alone=alone)
@@ -342,12 +352,14 @@ def draw_trials(
     room = 1.5 * _TRIAL / height
     words_room = min(room + (LINE * font_size(SMALL) + 0.5 * _BEST) / height, 0.4)
     best = objective.best(scores)
-    is_max = objective.direction == "max"
-    _set_height(
+    is_above = best is not None and objective.direction == "max"
+    is_below = best is not None and not is_above
+    set_height(
         axes,
         *drawn,
-        words_room if best is not None and not is_max else room,
-        (words_room if best is not None and is_max else room) + top,
+        words_room if is_below else room,
+        (words_room if is_above else room) + top,
+        words_below=is_below,
     )
     if best is not None:
         _mark_best(axes, series[owners[best]], everything[best], objective)
@@ -432,18 +444,3 @@ def trial_handles(series: Sequence[Series], objective: Objective, axes: Axes) ->
 
 def _name(one: Series) -> str:
     return one.name if one.lr_range is None else f"{one.name}, {words.range_words(one.lr_range)}"
-
-
-def _set_height(axes: Axes, low: float, high: float, bottom: float, top: float) -> None:
-    """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty."""
-    from matplotlib.ticker import FuncFormatter
-
-    height = (high - low) / (1.0 - bottom - top)
-    if math.isfinite(height):
-        start = low - bottom * height
-        if low >= 0:
-            # A cross-entropy has no values below 0: only half a marker is.
-            start = max(start, -0.02 * height)
-        axes.set_ylim(start, high + top * height)
-    # Plain numbers: matplotlib's common factor ("1e6") would stand where the range is labelled.
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import math
 import os
 import pathlib
 import textwrap
@@ -56,6 +58,29 @@ def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -
     Raises:
         OSError: The file can't be written.
     """
+    figure = _drawn(draw)
+    target = pathlib.Path(path)
+    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        figure.savefig(temporary, format="png")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def png(draw: Callable[[Axes], object]) -> bytes:
+    """Return a picture as PNG. It needs no display and leaves no figure behind in pyplot.
+
+    Args:
+        draw: Draws on the axes that it is given.
+    """
+    content = io.BytesIO()
+    _drawn(draw).savefig(content, format="png")
+    return content.getvalue()
+
+
+def _drawn(draw: Callable[[Axes], object]) -> Figure:
+    """Return a figure that pyplot doesn't know, drawn on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,13 +89,7 @@ def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -
     draw(figure.add_subplot())
     if any(str(axes.get_label()).startswith(_TRIALS_PANEL) for axes in figure.axes):
         _make_taller(figure)
-    target = pathlib.Path(path)
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        figure.savefig(temporary, format="png")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return figure
 
 
 def axes_to_draw_on(ax: Axes | None, *, has_panel: bool = False) -> Axes:
@@ -124,6 +143,32 @@ def panel_below(axes: Axes) -> Axes:
     grid = place.subgridspec(2, 1, height_ratios=_PANELS, hspace=0.05)
     axes.set_subplotspec(grid[0])
     return figure.add_subplot(grid[1], sharex=axes, label=label)
+
+
+def set_height(
+    axes: Axes, low: float, high: float, bottom: float, top: float, *, words_below: bool = False
+) -> None:
+    """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty.
+
+    Args:
+        axes: The axes.
+        low: Lowest value.
+        high: Highest value.
+        bottom: Share to leave empty below.
+        top: Share to leave empty above.
+        words_below: Whether words stand in the room below, which then is as high as they need.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    height = (high - low) / (1.0 - bottom - top)
+    if math.isfinite(height):
+        start = low - bottom * height
+        if low >= 0 and not words_below:
+            # A cross-entropy has no values below 0: only half a marker is.
+            start = max(start, -0.02 * height)
+        axes.set_ylim(start, high + top * height)
+    # Plain numbers: matplotlib's common factor ("1e6") would stand where the range is labelled.
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if value < 0 <= low else f"{value:.6g}"))
 
 
 def text_colour(axes: Axes) -> Any:

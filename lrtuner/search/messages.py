@@ -1,10 +1,12 @@
 """Every sentence that a search prints or warns of.
 
-Errors say what they have to where they are raised.
+Errors say what they have to where they are raised. What a sweep has come to is also logged, whatever is
+printed: by the logger "lrtuner" of Python's `logging`, at level INFO.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from lrtuner.search.record import Sweep
 from lrtuner.space import Narrowing
 from lrtuner.warn import warn
 
+_LOGGER = logging.getLogger("lrtuner")
 _FRESH_SWEEP = "For a new sweep choose a new project_name, or overwrite=True."
 
 
@@ -28,8 +31,8 @@ def sweep_ended(
     held: Mapping[str, Any],
     picture: str,
     verbose: int,
-) -> None:
-    """Print what a sweep has changed, or warn that it changes nothing.
+) -> str:
+    """Log and print what a sweep has changed, or warn that it changes nothing.
 
     Args:
         sweep: The sweep.
@@ -37,28 +40,37 @@ def sweep_ended(
         label: What sets the sweep apart from others; empty if there are none.
         held: The values of the other learning rates during the sweep, by name.
         picture: Path of the sweeps' picture.
-        verbose: 0 prints nothing; warnings are given all the same.
+        verbose: 0 prints nothing; the log and warnings get it all the same.
+
+    Returns:
+        The line that was logged.
     """
     of_which = f" for {label}" if label else ""
     if narrowed is None:
-        warn(
+        line = (
             f"The learning-rate sweep{of_which} found no range, so the search goes on in the declared space: "
             f"{sweep.reason}"
         )
-        return
+        _LOGGER.info(line)
+        warn(line)
+        return line
+    batches = 0 if sweep.curve is None else len(sweep.curve)
+    evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
+    caveat = f"; {evidence.caveat}" if evidence is not None and evidence.caveat else ""
+    remarks = f" {narrowed.remark}" if narrowed.remark else ""
+    remarks += "".join(f" {name} was held at {rate:.3g}." for name, rate in held.items())
+    line = (
+        f"Learning-rate sweep of {batches} batches{of_which}: {narrowed.name} declared as "
+        f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}{caveat}.{remarks} "
+        f"Picture: {picture}"
+    )
+    # Before a warning, which a filter may turn into an error.
+    _LOGGER.info(line)
     if narrowed.note:
         warn(narrowed.note)
     if verbose:
-        batches = 0 if sweep.curve is None else len(sweep.curve)
-        evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
-        caveat = f"; {evidence.caveat}" if evidence is not None and evidence.caveat else ""
-        remarks = f" {narrowed.remark}" if narrowed.remark else ""
-        remarks += "".join(f" {name} was held at its default, {rate:.3g}." for name, rate in held.items())
-        print(
-            f"Learning-rate sweep of {batches} batches{of_which}: {narrowed.name} declared as "
-            f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}{caveat}.{remarks} "
-            f"Picture: {picture}"
-        )
+        print(line)
+    return line
 
 
 def few_combinations(left: float, asked: int, *, is_hyperband: bool, verbose: int) -> None:
@@ -244,6 +256,11 @@ def tuner_file_is_replaced(path: str) -> None:
 def picture_not_drawn(error: Exception) -> None:
     """Warn that there is no picture of the sweeps."""
     warn(f"The sweep's picture could not be drawn: {error!r}")
+
+
+def not_in_tensorboard(error: Exception) -> None:
+    """Warn that TensorBoard will not show a sweep."""
+    warn(f"The sweep could not be written for TensorBoard: {error!r}")
 
 
 def search_has_ended(error: str) -> None:

@@ -87,10 +87,10 @@ class Project:
         Returns:
             The picture's path, or "none" if it can't be drawn.
         """
-        from lrtuner.plot import plot_sweeps, save_picture
-
         path = self._path(PICTURE_FILE)
         try:
+            from lrtuner.plot import plot_sweeps, save_picture
+
             save_picture(path, lambda ax: plot_sweeps(sweeps, trials=trials, ax=ax, **self.about()))
         except Exception as error:
             # Whatever keeps matplotlib from drawing, the search needs no picture.

@@ -13,11 +13,14 @@ import keras_tuner as kt
 
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
+from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
 from lrtuner.records import check_keys
 from lrtuner.settings import Setting, SettingSpace
 from lrtuner.space import IDENTITY, Relation
 
 STATE_VERSION = 2
+# The name of a sweep that nothing sets apart from others.
+ALONE = "learning-rate sweep"
 
 
 @dataclasses.dataclass
@@ -52,6 +55,18 @@ class Sweep:
     learning_rate: str = ""
     setting: Setting = dataclasses.field(default_factory=dict)
     batch_size: int | None = None
+
+    @plain_if_it_fails
+    def __repr__(self) -> str:
+        batches = "no curve" if self.curve is None else f"{len(self.curve)} batches"
+        found = f"no range: {self.reason}" if self.lr_range is None else repr(self.lr_range)
+        return f"Sweep({self.name!r}, {batches}, {found})"
+
+    @nothing_if_it_fails
+    def _repr_png_(self) -> bytes | None:
+        from lrtuner.plot import plot_sweeps
+
+        return picture(lambda ax: plot_sweeps([self], ax=ax))
 
     def to_config(self) -> dict[str, Any]:
         """Return the sweep as a dict for JSON."""

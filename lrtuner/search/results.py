@@ -10,7 +10,7 @@ from lrtuner.curve import LRCurve, Training
 from lrtuner.lr_range import LRRange, NoRangeError
 from lrtuner.protocol import SweepAnswer
 from lrtuner.rules import Rule, suggest_range
-from lrtuner.search.record import Sweep
+from lrtuner.search.record import ALONE, Sweep
 
 
 def read_sweep(
@@ -35,7 +35,7 @@ def read_sweep(
         The sweep, with a range or a reason why there is none.
     """
     sweep = Sweep(
-        name="learning-rate sweep",
+        name=ALONE,
         hyperparameters=hyperparameters,
         reason=answer.error,
         relation=answer.relation,

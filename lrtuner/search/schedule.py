@@ -15,7 +15,13 @@ from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.ranges import SettingRanges
 from lrtuner.settings import Setting, SettingSpace, default_values, values_in_the_middle
-from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
+from lrtuner.space import (
+    LearningRateNotFoundError,
+    NothingToNarrowError,
+    entry_bounds,
+    has_given_default,
+    nearest_value,
+)
 
 # After this many expired leases we assume that the sweep itself crashes its workers, and give it up.
 _MOST_LEASES = 3
@@ -119,9 +125,11 @@ class Schedule:
             setting: What sets the sweep apart from others; None for the first one, which finds the settings.
         """
         space = self._wrapped.hyperparameters
-        # A sweep of one learning rate leaves the others at their default.
+        # A sweep of one learning rate leaves the others where they train. Each starts at a value of its own,
+        # by which the sweep tells their optimizers apart.
         known = self._names.known()
-        fixed = {entry.name: entry.default for entry in space.space if entry.name in known}
+        others = [entry for entry in space.space if entry.name in known and entry.name != name]
+        fixed = {entry.name: _resting_value(entry, index) for index, entry in enumerate(others)}
         fixed |= {entry.name: _marking_value(entry) for entry in space.space if entry.name == name}
         fixed |= setting or {}
         needed = [] if name is None else [name]
@@ -245,6 +253,24 @@ class Schedule:
         if len(self._ranges.sweeps) == 1:
             self.add_those_that_come_first()
         self.search_may_begin = self.search_may_begin or not len(self)
+
+
+def _resting_value(entry: Any, index: int) -> Any:
+    """Return a value at which another learning rate may stand: its default, or one near the middle.
+
+    A default that the user has not given is the lowest rate, at which nothing is learned.
+
+    Args:
+        entry: The hyperparameter.
+        index: Which of several it is.
+    """
+    if has_given_default(entry):
+        return entry.default
+    share = 0.5 + 0.03 * index
+    low, high = entry_bounds(entry)
+    if low <= 0:
+        return entry.prob_to_value(share)
+    return nearest_value(entry, low * (high / low) ** share)
 
 
 def _marking_value(entry: Any) -> Any:

@@ -40,6 +40,7 @@ class Sweeping:
         ranges: The finished sweeps.
         schedule: The sweeps that are due.
         project: The project directory.
+        lines: What was said of each sweep that has ended in this process.
     """
 
     def __init__(self, wrapped: kt.Oracle, options: SweepOptions) -> None:
@@ -50,6 +51,7 @@ class Sweeping:
         self.schedule = Schedule(wrapped, options, self.names, self.ranges)
         self._proposals = Proposals(wrapped, self.ranges, self.schedule)
         self.project = Project(wrapped)
+        self.lines: list[str] = []
         self._is_restored = False
         self._is_saved = False
         self._is_finished = False
@@ -123,7 +125,7 @@ class Sweeping:
         self._is_saved = False
         self._wrapped.save()
         picture = self.save_picture()
-        messages.sweep_ended(
+        line = messages.sweep_ended(
             sweep,
             narrowed,
             label=self.ranges.label(sweep),
@@ -131,6 +133,7 @@ class Sweeping:
             picture=picture,
             verbose=self._wrapped.verbose,
         )
+        self.lines.append(line)
         if asked is not None and left < min(before, asked):
             is_hyperband = isinstance(self._wrapped, kt.oracles.HyperbandOracle)
             messages.few_combinations(left, asked, is_hyperband=is_hyperband, verbose=self._wrapped.verbose)

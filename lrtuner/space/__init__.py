@@ -13,6 +13,7 @@ from lrtuner.space.entries import (
     NothingToNarrowError,
     entry_bounds,
     entry_named,
+    has_given_default,
     remove_entry,
     replace_entry,
     spread_values,
@@ -24,7 +25,7 @@ from lrtuner.space.learning_rate import (
     find_learning_rates,
     is_named_like_learning_rate,
 )
-from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry
+from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry, nearest_value
 from lrtuner.space.parts import allows, spread_into, union_of_parts
 from lrtuner.space.relation import IDENTITY, Relation
 
@@ -42,8 +43,10 @@ __all__ = [
     "find_branch_learning_rates",
     "find_learning_rate",
     "find_learning_rates",
+    "has_given_default",
     "is_named_like_learning_rate",
     "narrow_entry",
+    "nearest_value",
     "number_of_values",
     "remove_entry",
     "replace_entry",

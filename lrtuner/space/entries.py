@@ -78,6 +78,15 @@ def entry_bounds(entry: Any) -> tuple[float, float]:
     return entry.min_value, entry.max_value
 
 
+def has_given_default(entry: Any) -> bool:
+    """Return whether the user gave a numeric hyperparameter a default.
+
+    Without one, KerasTuner takes the smallest value, or the first of a list, and keeps no note of that.
+    """
+    first = entry.values[0] if isinstance(entry, hp_types.Choice) else entry.min_value
+    return bool(entry.default != first)
+
+
 def with_bounds(entry: Any, low: float, high: float, default: float) -> Any:
     """Return a copy of a `Float` or an `Int` with other bounds and another default."""
     return type(entry)(

@@ -110,6 +110,20 @@ def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation = IDENTITY) -
     return with_bounds(entry, low, high, entry.default if low <= entry.default <= high else middle)
 
 
+def nearest_value(entry: Any, rate: float, relation: Relation = IDENTITY) -> Any:
+    """Return the value of a hyperparameter whose learning rate is nearest to one.
+
+    Args:
+        entry: The hyperparameter.
+        rate: The learning rate.
+        relation: How values turn into rates.
+
+    Raises:
+        LearningRateError: The hyperparameter holds no learning rates.
+    """
+    return narrow_entry(entry, LRRange(rate * (1 - 1e-6), rate * (1 + 1e-6)), relation).default
+
+
 def explain_narrowing(
     entry: Any, replacement: Any, lr_range: LRRange, relation: Relation = IDENTITY
 ) -> Narrowing:

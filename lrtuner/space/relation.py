@@ -42,7 +42,7 @@ class Relation:
         if max(self.rates) - min(self.rates) <= 1e-6 * max(self.rates):
             raise LearningRateError(
                 f"the learning rate does not depend on the hyperparameter ({points}): pass it to the "
-                "optimizer"
+                "optimizer that the first model.fit trains with"
             )
         steps = np.diff(np.array(self.rates) * math.copysign(1, self.rates[-1] - self.rates[0]))
         if min(self.rates) <= 0 or (steps <= 0).any():

@@ -5,7 +5,15 @@ from __future__ import annotations
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
 from lrtuner.sweep.find import find_lr
 from lrtuner.sweep.finder import LRFinder, check_ramp, default_steps
-from lrtuner.sweep.optimizers import compiled_with, optimizers_of, own_optimizer, peak_rate, rates_shared
+from lrtuner.sweep.optimizers import (
+    compiled_with,
+    momentum_of,
+    optimizers_of,
+    own_optimizer,
+    peak_rate,
+    rate_of,
+    rates_shared,
+)
 from lrtuner.sweep.randomness import preserved_random_state
 from lrtuner.sweep.recorders import CompiledRecorder, StepwiseRecorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
@@ -24,10 +32,12 @@ __all__ = [
     "compiled_with",
     "default_steps",
     "find_lr",
+    "momentum_of",
     "optimizers_of",
     "own_optimizer",
     "peak_rate",
     "preserved_random_state",
+    "rate_of",
     "rates_shared",
     "sweep_in_training",
 ]

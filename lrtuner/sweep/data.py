@@ -130,7 +130,8 @@ def in_given_order(arguments: dict[str, Any]) -> SweepData:
         data.is_shuffled = arguments.get("shuffle", True) is True
     if inspect.isgenerator(x):
         data.arguments["x"] = _noting_its_end(x, data)
-    if not is_array_like(x) and not isinstance(x, keras.utils.PyDataset):
+    is_indexed = isinstance(x, keras.utils.PyDataset) and x.num_batches is not None
+    if not is_array_like(x) and not is_indexed:
         # Keras ignores it for these, and warns that it does.
         data.arguments["shuffle"] = False
     return data

@@ -11,6 +11,7 @@ import numpy as np
 
 from lrtuner.blow_up import BlowUpDetector
 from lrtuner.curve import LRCurve, Training, geometric_ramp
+from lrtuner.notebook import ProgressLine, in_kernel
 from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.errors import UnusableModelError
 from lrtuner.sweep.optimizers import momentum_of, own_optimizer
@@ -235,6 +236,13 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         _at_work.pop(self.model, None)
 
 
+def _progress_bar(batches: int) -> Any:
+    """Return a progress bar for a sweep of at most so many batches."""
+    if in_kernel():
+        return ProgressLine(batches)
+    return keras.utils.Progbar(batches, stateful_metrics=["learning_rate", "loss"], unit_name="batch")
+
+
 class _Run:
     """One sweep of a model during its fit."""
 
@@ -260,9 +268,7 @@ class _Run:
             print(f"{order.title} of at most {len(ramp)} batches")
         # As in Keras, 2 is for logs: no bar.
         if verbose not in (0, 2):
-            self._progress = keras.utils.Progbar(
-                len(ramp), stateful_metrics=["learning_rate", "loss"], unit_name="batch"
-            )
+            self._progress = _progress_bar(len(ramp))
 
     def begin_epoch(self, *, data_has_ended: bool) -> None:
         """Finish where there is no more data, or the epoch before has brought no batch."""

@@ -24,7 +24,8 @@ def rate_of(optimizer: Any) -> Any:
     except AttributeError as error:
         raise UnusableModelError(
             f"The optimizer {type(optimizer).__name__} has no single learning rate to sweep: compile the "
-            "model with one optimizer that has a learning_rate."
+            "model with one optimizer that has a learning_rate. The rates of a MultiOptimizer can be swept "
+            "in a search alone, such as lrtuner.RandomSearch, with their names in a list as learning_rate."
         ) from error
 
 

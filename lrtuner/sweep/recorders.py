@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 
 from lrtuner.smoothing import FloatArray
+from lrtuner.sweep.errors import NoLossError
 from lrtuner.sweep.optimizers import own_optimizer, rate_of
 
 
@@ -287,7 +288,7 @@ def _defaults(model: Any, *methods: str) -> bool:
 def _loss_in(logs: dict[str, Any]) -> Any:
     """Return the loss that a training step reports."""
     if "loss" not in logs:
-        raise ValueError(
+        raise NoLossError(
             f"The model's train_step reports no 'loss', which the sweep records: it reports {sorted(logs)}. "
             "Return {'loss': ...} from train_step."
         )

@@ -158,6 +158,9 @@ class SweptFit:
     def _sweep(self, finder: FinderInTraining) -> None:
         try:
             self._fit(finder.data.arguments, finder)
+        except NoSweepError:
+            # No other order mends that.
+            raise
         except Exception:
             # The rows of a batch may belong together. A generator can't be read again.
             is_read_once = inspect.isgenerator(self._arguments["x"])
