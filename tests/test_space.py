@@ -3,7 +3,7 @@ import re
 
 import keras_tuner
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from keras_tuner.engine import hyperparameters as hp_types
 
@@ -453,6 +453,12 @@ def is_one_of(value, values):
 
 
 @given(st.one_of(floats(), integers(), choices()), ranges())
+@example(
+    hp_types.Float(
+        RATE, 3.1622776601683795, 23.526228459956105, step=7.439646668693673, sampling="reverse_log"
+    ),
+    LRRange(1.0, 10.0),
+)
 def test_narrowing_is_sound(entry, lr_range):
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.merge([entry])

@@ -74,7 +74,8 @@ def part_of_grid(entry: Any, first: int, last: int, middle: float) -> Any:
 
     def snapped(position: float) -> float:
         index = min(max(round(position), first), last)
-        return min(grid_value(grid, index - first), float(grid.max_value))
+        # Rounding takes a value at a bound beyond it.
+        return min(max(grid_value(grid, index - first), float(grid.min_value)), float(grid.max_value))
 
     default = snapped(grid_position(entry, min(max(middle, low), high)))
     if entry.min_value <= entry.default <= entry.max_value:
