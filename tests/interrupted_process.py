@@ -8,6 +8,7 @@ float, a share of an undisturbed search's time. Every run is a fork of this proc
 everything but trained nothing. Prints a line of JSON for the undisturbed search, then one for each moment.
 """
 
+import gc
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from searches import build_choice, build_model, is_swept, random_search, rates, 
 
 import lrtuner
 
+# KerasTuner collects garbage at each trial, and what the imports have made is none.
+gc.freeze()
 TRIALS = 2
 OPTIONS = json.loads(sys.argv[1])
 

@@ -1,5 +1,6 @@
 """Processes of the tests' own that need not import TensorFlow again: forks of a server that has."""
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -24,6 +25,8 @@ def start(program, *arguments, output, environment):
 
 
 def _run(program, arguments, output, environment):
+    # KerasTuner collects garbage at each trial, and what the imports have made is none.
+    gc.freeze()
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
