@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-
 # What lrtuner remembers of a search.
 STATE_FILE = "lr_range.json"
 # The sweeps, with the trials.
