@@ -25,10 +25,14 @@ class Project:
 
     Args:
         wrapped: The user's oracle, which knows the directory once a tuner has told it.
+
+    Attributes:
+        keeps_pictures: Whether to draw pictures; there is no need where the directory is thrown away.
     """
 
     def __init__(self, wrapped: kt.Oracle) -> None:
         self._wrapped = wrapped
+        self.keeps_pictures = True
 
     def _path(self, *names: str) -> str:
         return os.path.join(internals.project_directory(self._wrapped), *names)
@@ -82,8 +86,10 @@ class Project:
             results: What the search has found so far.
 
         Returns:
-            The picture's path, or "none" if it can't be drawn.
+            The picture's path, "none" if it can't be drawn, or empty if none is kept.
         """
+        if not self.keeps_pictures:
+            return ""
         from lrtuner.plot import save_picture
 
         path = self._path(PICTURE_FILE)

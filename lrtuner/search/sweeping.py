@@ -141,7 +141,7 @@ class Sweeping:
         return math.prod(number_of_values(entry) for entry in self._wrapped.hyperparameters.space)
 
     def save_picture(self) -> str:
-        """Draw the sweeps so far and the trials that have finished; return the path, or "none"."""
+        """Draw the sweeps so far and the trials that have finished; see `Project.save_picture`."""
         return self.project.save_picture(self.results())
 
     def results(self) -> SearchResults:
