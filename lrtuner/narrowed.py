@@ -72,6 +72,7 @@ def narrowed_space(
         tuner = Tuner(oracle, hypermodel, directory=parent, project_name=name)
         with tuner._running_sweeps(fit_args, kwargs):
             while (trial := oracle._due_sweep(tuner.tuner_id)) is not None:
+                assert oracle.run_sweep is not None
                 oracle.run_sweep(trial)
     messages.ranges_are_joined(oracle.sweeps)
     return oracle.get_space()
