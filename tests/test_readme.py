@@ -54,10 +54,8 @@ def test_the_schedule_of_the_guide_goes_between_the_ends_of_the_range():
     names = {"keras": keras}
     exec(block, names)
     schedule = names["Triangles"](0.001, 0.1, half=50)
-    rates = [float(schedule(step)) for step in range(101)]
-    assert rates[0] == rates[100] == pytest.approx(0.001)
-    assert rates[50] == max(rates) == pytest.approx(0.1)
-    assert rates[25] == pytest.approx((0.001 + 0.1) / 2)
+    rates = [float(schedule(step)) for step in (0, 25, 50, 75, 100)]
+    assert rates == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001], rel=1e-3)
 
 
 def test_there_are_blocks_to_run():
