@@ -61,8 +61,9 @@ def test_loaded_sweeps_can_be_copied_and_pickled(finished):
 def in_a_process(*arguments):
     """Run the command, and return what it printed and which heavy modules it has loaded."""
     program = (
-        "import sys, lrtuner.command as command; command.main(sys.argv[1:]); "
-        "heavy = {'tensorflow', 'keras', 'keras_tuner'}; print(heavy & {*sys.modules}, file=sys.stderr)"
+        "import atexit, runpy, sys; heavy = {'tensorflow', 'keras', 'keras_tuner'}; "
+        "atexit.register(lambda: print(heavy & {*sys.modules}, file=sys.stderr)); "
+        "runpy.run_module('lrtuner', run_name='__main__')"
     )
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
