@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from searches import build_choice, random_search, search, tuner, warned
+from searches import RATE, build_choice, random_search, search, tuner, warned
 
 import lrtuner
 from lrtuner.command import main
@@ -122,6 +122,24 @@ def test_show_names_the_reason_where_there_is_no_range(project, capsys):
     (project / "lr_range.json").write_text(encode(record.to_config()))
     assert main(["show", str(project), "--no-pictures"]) == 0
     assert "1e-06 to 10, not narrowed: The loss neither fell nor blew up." in capsys.readouterr().out
+
+
+def test_trials_at_the_edge_say_where_to_search_next(project, capsys):
+    sweep = lrtuner.load(project).sweeps[0]
+    state = json.loads((project / "trial_0" / "trial.json").read_text())
+    low, high = sweep.narrowed
+    for index in range(8):
+        rate = low * (high / low) ** (1 - index / 80)
+        state["hyperparameters"]["values"] = {**sweep.setting, RATE: rate}
+        (project / f"trial_9{index}").mkdir()
+        (project / f"trial_9{index}" / "trial.json").write_text(
+            json.dumps({**state, "trial_id": f"9{index}", "score": 0.01 * index})
+        )
+    advice = lrtuner.load(project).advice(sweep)
+    assert advice.better.min_lr < high < advice.better.max_lr
+    assert main(["show", str(project), "--no-pictures"]) == 0
+    better = f"{advice.better.min_lr:.3g} to {advice.better.max_lr:.3g}"
+    assert f"The best trials lie at the edge: search {better} next." in capsys.readouterr().out
 
 
 def test_a_trial_that_is_damaged_is_left_out_with_a_warning(project):

@@ -41,13 +41,13 @@ def kt_space(build):
     return declared
 
 
-def test_nothing_else_is_changed_and_nothing_is_left(space, tmp_path, monkeypatch, capsys):
+def test_nothing_else_is_changed_and_nothing_is_left(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    again = lrtuner.narrowed_space(build_model, X, Y, **{**OPTIONS, "verbose": 2})
-    assert entry(again, "units").get_config() == entry(kt_space(build_model), "units").get_config()
-    assert [one.name for one in again.space] == ["units", RATE]
-    assert set(again.values) == {"units", RATE}
+    space = lrtuner.narrowed_space(build_model, X, Y, **{**OPTIONS, "verbose": 2})
+    assert entry(space, "units").get_config() == entry(kt_space(build_model), "units").get_config()
+    assert [one.name for one in space.space] == ["units", RATE]
+    assert set(space.values) == {"units", RATE}
     assert list(tmp_path.iterdir()) == []
     printed = capsys.readouterr().out
     assert "learning_rate declared as 1e-06 to 10, narrowed to" in printed

@@ -19,6 +19,7 @@ from lrtuner.lr_range import LRRange, NoRangeError
 from lrtuner.plot import plot_curve, save_picture
 from lrtuner.rules import suggest_range
 from lrtuner.sweep import UnusableModelError, check_ramp, find_lr
+from lrtuner.warn import warn
 
 # What a sweep takes of the arguments of `model.fit`. It makes no use of the others.
 _SWEPT = {"x", "y", "batch_size", "sample_weight", "class_weight", "shuffle", "steps_per_epoch"}
@@ -65,12 +66,11 @@ def find(given: argparse.Namespace) -> int:
         except UnusableModelError as error:
             raise CommandError(str(error)) from error
     lr_range, reason = _read(curve)
-    if given.picture:
-        save_picture(given.picture, lambda ax: plot_curve(curve, lr_range, ax=ax))
+    picture = _drawn(curve, lr_range, given.picture)
     if given.json:
-        print_json(_document(curve, lr_range, reason, given.picture))
+        print_json(_document(curve, lr_range, reason, picture))
     else:
-        print("\n".join(_lines(curve, lr_range, reason, given.picture)))
+        print("\n".join(_lines(curve, lr_range, reason, picture)))
     return 0 if reason is None else 1
 
 
@@ -160,6 +160,19 @@ def _read(curve: LRCurve) -> tuple[LRRange | None, str | None]:
         return suggest_range(curve), None
     except NoRangeError as error:
         return None, str(error)
+
+
+def _drawn(curve: LRCurve, lr_range: LRRange | None, path: str | None) -> str | None:
+    """Draw the curve; return the picture's path, or None where there is none."""
+    if path is None:
+        return None
+    try:
+        save_picture(path, lambda ax: plot_curve(curve, lr_range, ax=ax))
+    except OSError as error:
+        # The sweep is done, and has its range to tell.
+        warn(f"The picture {path!r} could not be written: {error}")
+        return None
+    return path
 
 
 def _document(
