@@ -10,10 +10,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lrtuner.curve import LRCurve, Training
     from lrtuner.hypermodel import LRRangeHyperModel
+    from lrtuner.loading import load
     from lrtuner.lr_range import LRRange, NoRangeError
+    from lrtuner.narrowed import narrowed_space
     from lrtuner.oracle import LRRangeOracle
     from lrtuner.rules import suggest_range
     from lrtuner.search.record import Sweep
+    from lrtuner.search_results import SearchResults
     from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
     from lrtuner.tuners import (
         BayesianOptimization,
@@ -34,11 +37,14 @@ __all__ = [
     "LRRangeOracle",
     "NoRangeError",
     "RandomSearch",
+    "SearchResults",
     "Sweep",
     "Training",
     "Tuner",
     "UnusableModelError",
     "find_lr",
+    "load",
+    "narrowed_space",
     "suggest_range",
 ]
 
@@ -46,10 +52,13 @@ __all__ = [
 _ROOMS = {
     "curve": ("LRCurve", "Training"),
     "hypermodel": ("LRRangeHyperModel",),
+    "loading": ("load",),
     "lr_range": ("LRRange", "NoRangeError"),
+    "narrowed": ("narrowed_space",),
     "oracle": ("LRRangeOracle",),
     "rules": ("suggest_range",),
     "search.record": ("Sweep",),
+    "search_results": ("SearchResults",),
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
     "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch", "Tuner"),
 }

@@ -10,6 +10,7 @@ from lrtuner.proxy import OracleProxy
 from lrtuner.search import messages
 from lrtuner.search.record import Sweep
 from lrtuner.search.sweeping import Sweeping
+from lrtuner.search_results import SearchResults
 
 
 class Findings(OracleProxy):
@@ -20,6 +21,10 @@ class Findings(OracleProxy):
     _sweeping: Sweeping
     # Held in every call of `_sweeping`.
     _lock: threading.RLock
+
+    def _results(self) -> SearchResults:
+        with self._lock:
+            return self._sweeping.results()
 
     @property
     def sweeps(self) -> list[Sweep]:
@@ -33,8 +38,7 @@ class Findings(OracleProxy):
 
         Of several sweeps the smallest range that holds all of theirs.
         """
-        with self._lock:
-            return self._sweeping.ranges.widest
+        return self._results().lr_range
 
     def plot_sweeps(self, ax: Any = None) -> Any:
         """Draw the sweeps' curves with their ranges, and the finished trials in a panel below.
@@ -49,16 +53,7 @@ class Findings(OracleProxy):
             RuntimeError: No sweep has finished yet.
             TypeError: `ax` is no matplotlib `Axes`.
         """
-        from lrtuner.plot import plot_sweeps
-
-        sweeps = self.sweeps
-        if not sweeps:
-            raise RuntimeError(
-                "No sweep has finished yet: call plot_sweeps after tuner.search(...) has begun."
-            )
-        with self._lock:
-            trials = [self._sweeping.ranges.scored_rates(sweep) for sweep in sweeps]
-        return plot_sweeps(sweeps, trials=trials, ax=ax, **self._sweeping.project.about())
+        return self._results().plot_sweeps(ax)
 
     def plot_search(self, ax: Any = None) -> Any:
         """Draw the objective of each finished trial over its learning rate, with the sweeps' ranges.
@@ -73,17 +68,7 @@ class Findings(OracleProxy):
             RuntimeError: No trial with a learning rate has finished yet.
             TypeError: `ax` is no matplotlib `Axes`.
         """
-        from lrtuner.plot import plot_search
-
-        with self._lock:
-            ranges = self._sweeping.ranges
-            sweeps = [*ranges.sweeps, *ranges.settings_not_swept()]
-            trials = [ranges.scored_rates(sweep) for sweep in sweeps]
-        if not any(trials):
-            raise RuntimeError(
-                "No trial with a learning rate has finished yet: call plot_search after tuner.search(...)."
-            )
-        return plot_search(sweeps, trials, ax=ax, **self._sweeping.project.about())
+        return self._results().plot_search(ax)
 
     def save_picture(self) -> None:
         """Draw `lr_sweeps.png` in the project directory again, with the trials that have finished since.
@@ -109,12 +94,14 @@ class Findings(OracleProxy):
         """
         if sweep is not None and not isinstance(sweep, Sweep):
             raise TypeError(f"sweep must be one of this oracle's `sweeps`, or None, got {sweep!r}.")
-        with self._lock:
-            if sweep is None and not self._sweeping.ranges.sweeps:
-                return None
-            sweep = sweep or self._sweeping.ranges.sweeps[0]
-            advice, label = self._sweeping.ranges.advice(sweep), self._sweeping.ranges.label(sweep)
+        results = self._results()
+        if sweep is None and not results.sweeps:
+            return None
+        sweep = sweep or results.sweeps[0]
+        advice = results.advice(sweep)
         if advice is None:
             return None
+        with self._lock:
+            label = self._sweeping.ranges.label(sweep)
         messages.advice(label, advice.searched, advice.better, verbose=self.verbose)
         return advice.better

@@ -70,6 +70,11 @@ def is_chief() -> bool:
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
+def is_distributed() -> bool:
+    """Return whether this process takes part in a distributed search."""
+    return "KERASTUNER_ORACLE_IP" in os.environ
+
+
 def is_worker(tuner: kt.Tuner) -> bool:
     """Return whether a tuner asks a chief for its trials."""
     return bool(tuner._is_worker())

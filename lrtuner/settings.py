@@ -1,6 +1,8 @@
 """Which settings of a search have a learning-rate range of their own, and at which values their sweeps run.
 
 A setting is a dict of the values of those hyperparameters that move the range, such as the optimizer's.
+
+KerasTuner is imported where a function needs it: a record of settings is read without it.
 """
 
 from __future__ import annotations
@@ -9,12 +11,12 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import keras_tuner
-from keras_tuner.engine import hyperparameters as hp_types
+from typing import TYPE_CHECKING, Any
 
 from lrtuner.records import check_keys
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 Setting = dict[str, Any]
 
@@ -145,6 +147,8 @@ def setting_values(entry: Any) -> list[Any]:
     Raises:
         ValueError: It is none of Choice, Boolean and Int with up to eight values.
     """
+    from keras_tuner.engine import hyperparameters as hp_types
+
     if isinstance(entry, (hp_types.Choice, hp_types.Boolean, hp_types.Fixed)):
         values = [entry.value] if isinstance(entry, hp_types.Fixed) else list(entry.values)
     else:
@@ -216,6 +220,8 @@ def _filled(
     needed: Sequence[str],
     value_of: Callable[[Any], Any],
 ) -> keras_tuner.HyperParameters:
+    import keras_tuner
+
     conditions = {
         condition.name: condition.values[0]
         for entry in space.space
@@ -232,6 +238,8 @@ def _filled(
 
 
 def _middle_value(entry: Any) -> Any:
+    from keras_tuner.engine import hyperparameters as hp_types
+
     if isinstance(entry, hp_types.Fixed):
         return entry.value
     if isinstance(entry, hp_types.Boolean) or (isinstance(entry, hp_types.Choice) and not entry.ordered):

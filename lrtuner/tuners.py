@@ -21,7 +21,7 @@ from lrtuner.sweep import preserved_random_state
 from lrtuner.tensorboard import SweepLog
 
 # The options of the sweeps: what LRRangeOracle takes by keyword alone.
-_OPTIONS = [
+SWEEP_OPTIONS = [
     parameter.name
     for parameter in inspect.signature(LRRangeOracle).parameters.values()
     if parameter.kind is parameter.KEYWORD_ONLY
@@ -51,7 +51,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     _cleared = 0
 
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
-        options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        options = {name: kwargs.pop(name) for name in SWEEP_OPTIONS if name in kwargs}
         if not isinstance(oracle, kt.Oracle):
             # KerasTuner raises, and says what is wrong.
             super().__init__(oracle, hypermodel, *args, **kwargs)

@@ -202,8 +202,8 @@ def test_each_branch_has_a_sweep_and_a_range(tmp_path, build, is_listed, recwarn
     assert_each_in_its_own(tuner, build)
     assert len(oracle.trials) == 12
     # The picture shows no trials beside those of the sweeps.
-    assert oracle._sweeping.ranges.settings_not_swept() == []
-    assert sum(len(oracle._sweeping.ranges.scored_rates(sweep)) for sweep in oracle.sweeps) == 12
+    assert oracle._sweeping.results().settings_not_swept() == []
+    assert sum(len(oracle._sweeping.results().scored_rates(sweep)) for sweep in oracle.sweeps) == 12
     # The search is one: its space holds every learning rate, narrowed.
     for entry in oracle.get_space().space:
         if entry.name in SWEPT[build]:

@@ -49,6 +49,15 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         assert {"lr_sweeps.png", "lr_range.json"} <= written
 
 
+def test_the_schedule_of_the_guide_goes_between_the_ends_of_the_range():
+    (block,) = [block for block in blocks(GUIDE, "python") if "class Triangles" in block]
+    names = {"keras": keras}
+    exec(block, names)
+    schedule = names["Triangles"](0.001, 0.1, half=50)
+    rates = [float(schedule(step)) for step in (0, 25, 50, 75, 100)]
+    assert rates == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001], rel=1e-3)
+
+
 def test_there_are_blocks_to_run():
     assert len(blocks(README, "python")) >= 5
     assert len(blocks(GUIDE, "python")) >= 5

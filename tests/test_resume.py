@@ -328,6 +328,8 @@ def a_state():
         "narrowed_to": {},
         "setting_space": None,
         "sweeps": [sweep.to_config()],
+        "objective": "val_loss",
+        "direction": "min",
     }
 
 

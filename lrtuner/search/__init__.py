@@ -13,7 +13,7 @@ The way of a sweep is in `sweeping`, which calls the others:
 | `options` | the options of the sweeps, checked |
 | `record` | what a search remembers of its sweeps |
 | `project` | the project directory: what is written there, and what is mended there after a crash |
-| `files` | files that a crash leaves whole |
+| `files` | the names of the files, and how they are written so that a crash leaves them whole |
 | `presence` | who takes part in a distributed search, and how an error ends it for all of them |
 | `worker` | what a worker of a distributed search sees of the oracle |
 | `messages` | every sentence that a search prints or warns of |

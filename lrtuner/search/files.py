@@ -1,4 +1,4 @@
-"""Files that a crash leaves whole."""
+"""Files of the project directory: their names, and how they are written so that a crash leaves them whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import Any
+
+# What lrtuner remembers of a search.
+STATE_FILE = "lr_range.json"
+# The sweeps, with the trials.
+PICTURE_FILE = "lr_sweeps.png"
+# The trials alone; drawn when somebody looks at a search afterwards.
+TRIALS_PICTURE_FILE = "lr_search.png"
 
 
 def is_json(path: str) -> bool:

@@ -39,7 +39,7 @@ def sweep_ended(
         narrowed: What narrowing did to the hyperparameter; None if the sweep found no range.
         label: What sets the sweep apart from others; empty if there are none.
         held: The values of the other learning rates during the sweep, by name.
-        picture: Path of the sweeps' picture.
+        picture: Path of the sweeps' picture; empty if none is kept.
         verbose: 0 prints nothing; the log and warnings get it all the same.
 
     Returns:
@@ -59,10 +59,10 @@ def sweep_ended(
     caveat = f"; {evidence.caveat}" if evidence is not None and evidence.caveat else ""
     remarks = f" {narrowed.remark}" if narrowed.remark else ""
     remarks += "".join(f" {name} was held at {rate:.3g}." for name, rate in held.items())
+    remarks += f" Picture: {picture}" if picture else ""
     line = (
         f"Learning-rate sweep of {batches} batches{of_which}: {narrowed.name} declared as "
-        f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}{caveat}.{remarks} "
-        f"Picture: {picture}"
+        f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}{caveat}.{remarks}"
     )
     # Before a warning, which a filter may turn into an error.
     _LOGGER.info(line)
@@ -71,6 +71,24 @@ def sweep_ended(
     if verbose:
         print(line)
     return line
+
+
+def ranges_are_joined(sweeps: Sequence[Sweep]) -> None:
+    """Warn where one space for all settings holds rates that are good for some of them alone.
+
+    Args:
+        sweeps: All sweeps. Where one of them has no range, the space is as declared, which was said.
+    """
+    for name in dict.fromkeys(sweep.learning_rate for sweep in sweeps):
+        ranges = {sweep.name: sweep.narrowed for sweep in sweeps if sweep.learning_rate == name}
+        found = {setting: ends for setting, ends in ranges.items() if ends is not None}
+        if len(set(found.values())) > 1 and len(found) == len(ranges):
+            each = ", ".join(f"{_between(ends)} for {setting}" for setting, ends in found.items())
+            warn(
+                f"The settings have ranges of their own: {each}. {name} is narrowed to the smallest range "
+                "that holds all of them, so a stock tuner also tries rates that suit another setting only. "
+                "lrtuner's tuners keep each trial in the range of its own setting."
+            )
 
 
 def few_combinations(left: float, asked: int, *, is_hyperband: bool, verbose: int) -> None:

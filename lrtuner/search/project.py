@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,9 @@ import keras_tuner as kt
 
 from lrtuner import internals, protocol
 from lrtuner.search import messages
-from lrtuner.search.files import is_json, write_atomically
-from lrtuner.search.record import SearchRecord, Sweep, encode
-
-STATE_FILE = "lr_range.json"
-PICTURE_FILE = "lr_sweeps.png"
+from lrtuner.search.files import PICTURE_FILE, STATE_FILE, is_json, write_atomically
+from lrtuner.search.record import SearchRecord, encode
+from lrtuner.search_results import SearchResults
 
 
 class Project:
@@ -27,10 +25,14 @@ class Project:
 
     Args:
         wrapped: The user's oracle, which knows the directory once a tuner has told it.
+
+    Attributes:
+        keeps_pictures: Whether to draw pictures; there is no need where the directory is thrown away.
     """
 
     def __init__(self, wrapped: kt.Oracle) -> None:
         self._wrapped = wrapped
+        self.keeps_pictures = True
 
     def _path(self, *names: str) -> str:
         return os.path.join(internals.project_directory(self._wrapped), *names)
@@ -77,35 +79,32 @@ class Project:
             path = self._path(f"trial_{trial.trial_id}", "trial.json")
             write_atomically(path, json.dumps(trial.get_state()))
 
-    def save_picture(self, sweeps: Sequence[Sweep], trials: Sequence[Sequence[tuple[float, float]]]) -> str:
+    def save_picture(self, results: SearchResults) -> str:
         """Draw the sweeps, and the trials that have finished.
 
         Args:
-            sweeps: The sweeps.
-            trials: The learning rate and the score of each trial, for each sweep.
+            results: What the search has found so far.
 
         Returns:
-            The picture's path, or "none" if it can't be drawn.
+            The picture's path, "none" if it can't be drawn, or empty if none is kept.
         """
+        if not self.keeps_pictures:
+            return ""
         path = self._path(PICTURE_FILE)
         try:
-            from lrtuner.plot import plot_sweeps, save_picture
+            from lrtuner.plot import save_picture
 
-            save_picture(path, lambda ax: plot_sweeps(sweeps, trials=trials, ax=ax, **self.about()))
+            save_picture(path, results.plot_sweeps)
         except Exception as error:
             # Whatever keeps matplotlib from drawing, the search needs no picture.
             messages.picture_not_drawn(error)
             return "none"
         return path
 
-    def about(self) -> dict[str, Any]:
-        """Return what a picture says of the search: the arguments of `lrtuner.plot.plot_sweeps`."""
-        objective = self._wrapped.objective
-        return {
-            "project": os.path.basename(self._path()),
-            "objective": objective.name,
-            "direction": objective.direction,
-        }
+    @property
+    def name(self) -> str | None:
+        """The project's name, or None before a tuner has told it."""
+        return os.path.basename(self._path()) if internals.has_project(self._wrapped) else None
 
     def has_picture(self) -> bool:
         """Return whether the directory holds a picture of the sweeps."""

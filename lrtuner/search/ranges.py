@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.lr_range import LRRange
-from lrtuner.rules import batch_size_shift, next_range
+from lrtuner.rules import batch_size_shift
 from lrtuner.search.names import Declaration, LearningRates, rates_between
 from lrtuner.search.record import Sweep
 from lrtuner.settings import Setting, SettingSpace, setting_key
@@ -26,18 +26,6 @@ from lrtuner.space import (
     spread_into,
     union_of_parts,
 )
-
-
-class Advice(NamedTuple):
-    """Where to search next.
-
-    Attributes:
-        searched: The learning rates that were searched.
-        better: Those to search next.
-    """
-
-    searched: LRRange
-    better: LRRange
 
 
 class SettingRanges:
@@ -73,6 +61,10 @@ class SettingRanges:
         self.sweeps = list(sweeps)
         self.found_settings = setting_space
         self._narrowed_to = {name: Declaration.from_config(config) for name, config in narrowed_to.items()}
+        for sweep in self.sweeps:
+            if sweep.lr_range is not None and sweep.narrowed is None:
+                # An earlier version has not written it.
+                self._note_bounds(sweep.learning_rate)
 
     def narrowed_to_config(self) -> dict[str, Any]:
         """Return how the learning rates are narrowed in the space, for a `SearchRecord`."""
@@ -82,14 +74,6 @@ class SettingRanges:
     def setting_space(self) -> SettingSpace:
         """The hyperparameters that move the range; none before the first sweep has found them."""
         return self.found_settings or SettingSpace()
-
-    @property
-    def widest(self) -> LRRange | None:
-        """The smallest range that holds the ranges of all sweeps, or None if none found any."""
-        ranges = [sweep.lr_range for sweep in self.sweeps if sweep.lr_range is not None]
-        if len(ranges) < 2:
-            return ranges[0] if ranges else None
-        return LRRange(min(found.min_lr for found in ranges), max(found.max_lr for found in ranges))
 
     # --- A sweep ends ---------------------------------------------------------------------------------------
 
@@ -114,9 +98,11 @@ class SettingRanges:
             entry = declaration.entry()
             sweep.declared = rates_between(entry, sweep.relation)
             if sweep.lr_range is not None:
-                done = explain_narrowing(entry, self._part_of(sweep), sweep.lr_range, sweep.relation)
+                part = self._part_of(sweep)
+                sweep.narrowed = rates_between(part, sweep.relation)
+                done = explain_narrowing(entry, part, sweep.lr_range, sweep.relation)
         except LearningRateError as error:
-            sweep.lr_range = None
+            sweep.lr_range = sweep.narrowed = None
             sweep.reason = sweep.reason or str(error)
         label = self.label(sweep)
         sweep.name = label or sweep.name
@@ -270,6 +256,7 @@ class SettingRanges:
                 return False
             self._names.declarations[name] = now
             self._parts.clear()
+            self._note_bounds(name)
         parts = [self.part(name, values) for values in self._all_values(name)]
         if not parts or None in parts:
             return False
@@ -284,6 +271,14 @@ class SettingRanges:
         replace_entry(space, name, union)
         self._narrowed_to[name] = Declaration.of(space, name)
         return True
+
+    def _note_bounds(self, name: str) -> None:
+        """Note in the sweeps of a learning rate what it is narrowed from, and to, as it is declared now."""
+        for sweep in self.sweeps:
+            if sweep.learning_rate == name:
+                sweep.declared = rates_between(self._names.declarations[name].entry(), sweep.relation)
+            if sweep.learning_rate == name and sweep.lr_range is not None:
+                sweep.narrowed = rates_between(self._part_of(sweep), sweep.relation)
 
     def _all_values(self, name: str) -> list[Setting]:
         """Return values for each setting of a learning rate and, if they move its range, each batch size."""
@@ -302,56 +297,6 @@ class SettingRanges:
                 [setting] if batch_size in setting else [{**setting, batch_size: size} for size in sizes]
             )
         ]
-
-    # --- After the search -----------------------------------------------------------------------------------
-
-    def scored_rates(self, sweep: Sweep) -> list[tuple[float, float]]:
-        """Return the learning rate and the score of each finished trial of a sweep's setting."""
-        name, setting = sweep.learning_rate, setting_key(sweep.setting)
-        return [
-            (sweep.relation.rate(values[name]), float(trial.score))
-            for trial in self._wrapped.trials.values()
-            for values in [trial.hyperparameters.values]
-            if trial.score is not None
-            and name in values
-            and setting_key(self.setting_space.setting_of(values)) == setting
-        ]
-
-    def settings_not_swept(self) -> list[Sweep]:
-        """Return a sweep without a curve for each setting whose trials were proposed without one."""
-        found: dict[tuple[str, str], Sweep] = {}
-        for trial in self._wrapped.trials.values():
-            values = trial.hyperparameters.values
-            for name in self.names_in_use(values):
-                if self.sweep_of(name, values) is not None:
-                    continue
-                setting = self.setting_space.setting_of(values)
-                label = self._names.label(name, setting) or "no sweep"
-                found[name, setting_key(setting)] = Sweep(
-                    name=label, hyperparameters=trial.hyperparameters, learning_rate=name, setting=setting
-                )
-        return list(found.values())
-
-    def advice(self, sweep: Sweep) -> Advice | None:
-        """Return where to search next, if a sweep's best trials lie at an edge of what was searched.
-
-        Args:
-            sweep: One of `sweeps`.
-
-        Returns:
-            What was searched and what to search next, or None if this was right or too few trials have
-            finished to tell.
-        """
-        trials = self.scored_rates(sweep)
-        if not trials or sweep.lr_range is None or sweep.learning_rate not in self._names.declarations:
-            return None
-        low, high = rates_between(self._part_of(sweep), sweep.relation)
-        if not 0 < low < high:
-            return None
-        searched = LRRange(low, high)
-        rates, scores = zip(*trials, strict=True)
-        better = next_range(rates, scores, searched, maximize=self._wrapped.objective.direction == "max")
-        return None if better is None else Advice(searched, better)
 
 
 def moved_range(lr_range: LRRange, factor: float) -> LRRange:

@@ -1,4 +1,7 @@
-"""What a search remembers of its sweeps, and how that is written so that damage is noticed."""
+"""What a search remembers of its sweeps, and how that is written so that damage is noticed.
+
+KerasTuner, which takes seconds to load, is imported where a function needs it: a record is read without it.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,24 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
-
-import keras_tuner as kt
+from typing import TYPE_CHECKING, Any
 
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
 from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
 from lrtuner.records import check_keys
+from lrtuner.relation import IDENTITY, Relation
 from lrtuner.settings import Setting, SettingSpace
-from lrtuner.space import IDENTITY, Relation
 
-STATE_VERSION = 2
+if TYPE_CHECKING:
+    import keras_tuner as kt
+
+STATE_VERSION = 3
+# Version 2 lacks the bounds that each sweep has narrowed to, and the objective.
+_OLDEST_VERSION = 2
+
+# KerasTuner's hyperparameters.
+_KINDS = {"Boolean", "Choice", "Fixed", "Float", "Int"}
 # The name of a sweep that nothing sets apart from others.
 ALONE = "learning-rate sweep"
 
@@ -37,6 +46,7 @@ class Sweep:
         lr_range: The `LRRange` read off the curve, or `None` if there is none.
         reason: Why there is no range or why it was not used, in words; `None` if all went well.
         declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
+        narrowed: The lowest and the highest learning rate that are left of them; `None` without a range.
         outcome: What the search does now, in words.
         relation: How the hyperparameter's values turn into learning rates; `IDENTITY` if they are the rates.
         learning_rate: Name of the hyperparameter that was swept.
@@ -50,6 +60,7 @@ class Sweep:
     lr_range: LRRange | None = None
     reason: str | None = None
     declared: tuple[float, float] | None = None
+    narrowed: tuple[float, float] | None = None
     outcome: str | None = None
     relation: Relation = IDENTITY
     learning_rate: str = ""
@@ -68,15 +79,28 @@ class Sweep:
 
         return picture(lambda ax: plot_sweeps([self], ax=ax))
 
+    def __getattr__(self, name: str) -> Any:
+        # Those of a sweep that was read from a file are built when somebody asks for them.
+        config = vars(self).get("_hyperparameters_config")
+        if name != "hyperparameters" or config is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        import keras_tuner as kt
+
+        # KerasTuner changes the config of conditional hyperparameters while it reads it.
+        self.hyperparameters = kt.HyperParameters.from_config(copy.deepcopy(config))
+        return self.hyperparameters
+
     def to_config(self) -> dict[str, Any]:
         """Return the sweep as a dict for JSON."""
+        built = vars(self).get("hyperparameters")
         return {
             "name": self.name,
-            "hyperparameters": self.hyperparameters.get_config(),
+            "hyperparameters": self._hyperparameters_config if built is None else built.get_config(),
             "curve": None if self.curve is None else self.curve.to_config(),
             "lr_range": None if self.lr_range is None else self.lr_range.to_config(),
             "reason": self.reason,
             "declared": None if self.declared is None else list(self.declared),
+            "narrowed": None if self.narrowed is None else list(self.narrowed),
             "outcome": self.outcome,
             "relation": self.relation.to_config(),
             "learning_rate": self.learning_rate,
@@ -91,22 +115,34 @@ class Sweep:
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
+        if isinstance(config, dict):
+            config = {"narrowed": None, **config}
         check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
-        declared = config["declared"]
-        return cls(
+        hyperparameters = config["hyperparameters"]
+        kinds = {entry["class_name"] for entry in hyperparameters["space"]}
+        if not kinds <= _KINDS:
+            raise ValueError(f"There are no hyperparameters of the kinds {sorted(kinds - _KINDS)}.")
+        sweep = cls(
             name=config["name"],
-            # KerasTuner changes the config of conditional hyperparameters while it reads it.
-            hyperparameters=kt.HyperParameters.from_config(copy.deepcopy(config["hyperparameters"])),
+            hyperparameters=hyperparameters,
             curve=None if config["curve"] is None else LRCurve.from_config(config["curve"]),
             lr_range=None if config["lr_range"] is None else LRRange.from_config(config["lr_range"]),
             reason=config["reason"],
-            declared=None if declared is None else (float(declared[0]), float(declared[1])),
+            declared=_bounds(config["declared"]),
+            narrowed=_bounds(config["narrowed"]),
             outcome=config["outcome"],
             relation=Relation.from_config(config["relation"]),
             learning_rate=config["learning_rate"],
             setting=dict(config["setting"]),
             batch_size=config["batch_size"],
         )
+        del sweep.hyperparameters
+        vars(sweep)["_hyperparameters_config"] = hyperparameters
+        return sweep
+
+
+def _bounds(config: Any) -> tuple[float, float] | None:
+    return None if config is None else (float(config[0]), float(config[1]))
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -120,6 +156,8 @@ class SearchRecord:
         narrowed_to: The same of the narrowed learning rates.
         setting_space: The hyperparameters that move the range; None before the first sweep has found them.
         sweeps: The finished sweeps.
+        objective: Name of the search's objective; None if an earlier version has not written it.
+        direction: "min" or "max" where lower or higher values of it are better; None if it is unknown.
     """
 
     search_may_begin: bool
@@ -128,6 +166,8 @@ class SearchRecord:
     narrowed_to: dict[str, Any]
     setting_space: SettingSpace | None
     sweeps: list[Sweep]
+    objective: str | None
+    direction: str | None
 
     def to_config(self) -> dict[str, Any]:
         """Return the record as a dict for JSON."""
@@ -138,6 +178,8 @@ class SearchRecord:
             "narrowed_to": self.narrowed_to,
             "setting_space": None if self.setting_space is None else self.setting_space.to_config(),
             "sweeps": [sweep.to_config() for sweep in self.sweeps],
+            "objective": self.objective,
+            "direction": self.direction,
         }
 
     @classmethod
@@ -148,7 +190,9 @@ class SearchRecord:
             ValueError: `config` is not what `to_config` returns.
         """
         keys = {"decided", "settings", "declarations", "narrowed_to", "setting_space", "sweeps"}
-        check_keys(config, keys, cls.__name__)
+        if isinstance(config, dict):
+            config = {"objective": None, "direction": None, **config}
+        check_keys(config, keys | {"objective", "direction"}, cls.__name__)
         setting_space = config["setting_space"]
         return cls(
             search_may_begin=config["decided"],
@@ -157,10 +201,14 @@ class SearchRecord:
             narrowed_to=config["narrowed_to"],
             setting_space=None if setting_space is None else SettingSpace.from_config(setting_space),
             sweeps=[Sweep.from_config(sweep) for sweep in config["sweeps"]],
+            objective=config["objective"],
+            direction=config["direction"],
         )
 
     def of_other_branches(self) -> kt.HyperParameters:
         """Return the hyperparameters that only branches declare that the first sweep's model did not take."""
+        import keras_tuner as kt
+
         found = kt.HyperParameters()
         if self.setting_space is not None and self.sweeps:
             first = self.sweeps[0].hyperparameters
@@ -184,7 +232,7 @@ class SearchRecord:
             version, checksum = content["version"], content["checksum"]
             if isinstance(version, int) and version > STATE_VERSION and isinstance(checksum, str):
                 raise _NewerVersionError
-            if version != STATE_VERSION or checksum != _checksum(content["state"]):
+            if not _OLDEST_VERSION <= version <= STATE_VERSION or checksum != _checksum(content["state"]):
                 raise ValueError("its checksum does not fit")
             return cls.from_config(content["state"])
         except _NewerVersionError:

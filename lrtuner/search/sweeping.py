@@ -25,6 +25,7 @@ from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.record import SearchRecord
 from lrtuner.search.results import read_sweep
 from lrtuner.search.schedule import Schedule
+from lrtuner.search_results import FinishedTrial, SearchResults
 from lrtuner.space import number_of_values
 
 
@@ -143,9 +144,25 @@ class Sweeping:
         return math.prod(number_of_values(entry) for entry in self._wrapped.hyperparameters.space)
 
     def save_picture(self) -> str:
-        """Draw the sweeps so far and the trials that have finished; return the path, or "none"."""
-        sweeps = self.ranges.sweeps
-        return self.project.save_picture(sweeps, [self.ranges.scored_rates(sweep) for sweep in sweeps])
+        """Draw the sweeps so far and the trials that have finished; see `Project.save_picture`."""
+        return self.project.save_picture(self.results())
+
+    def results(self) -> SearchResults:
+        """Return what the search has found so far."""
+        objective = self._wrapped.objective
+        return SearchResults(
+            project=self.project.name,
+            sweeps=list(self.ranges.sweeps),
+            trials=[
+                FinishedTrial(trial.trial_id, trial.hyperparameters.values, float(trial.score))
+                for trial in self._wrapped.trials.values()
+                if trial.score is not None
+            ],
+            objective=objective.name,
+            direction=objective.direction,
+            learning_rates=self.names.known(),
+            settings=self.ranges.setting_space,
+        )
 
     def propose(self, original: Callable[[str], Any], trial_id: str) -> Any:
         """Propose a trial in the range of its setting; the wrapped oracle's `create_trial` calls this."""
@@ -192,6 +209,8 @@ class Sweeping:
                 narrowed_to=self.ranges.narrowed_to_config(),
                 setting_space=self.ranges.found_settings,
                 sweeps=self.ranges.sweeps,
+                objective=self._wrapped.objective.name,
+                direction=self._wrapped.objective.direction,
             )
             self.project.save_record(record)
             self._is_saved = True

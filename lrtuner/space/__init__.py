@@ -1,16 +1,15 @@
 """The learning-rate hyperparameter of a `keras_tuner.HyperParameters`, and how it is narrowed to a range.
 
 The rooms, from the ground up: `entries` finds and replaces hyperparameters, `learning_rate` tells which one
-is the learning rate, `relation` turns values into rates, `grid` is the arithmetic of a step, `narrowing`
-narrows, and `parts` holds together what was narrowed to several ranges.
+is the learning rate, `grid` is the arithmetic of a step, `narrowing` narrows, and `parts` holds together what
+was narrowed to several ranges. How values turn into rates is in `lrtuner.relation`.
 """
 
 from __future__ import annotations
 
+from lrtuner.errors import LearningRateError, LearningRateNotFoundError, NothingToNarrowError
+from lrtuner.relation import IDENTITY, Relation
 from lrtuner.space.entries import (
-    LearningRateError,
-    LearningRateNotFoundError,
-    NothingToNarrowError,
     entry_bounds,
     entry_named,
     has_given_default,
@@ -27,7 +26,6 @@ from lrtuner.space.learning_rate import (
 )
 from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry, nearest_value
 from lrtuner.space.parts import allows, spread_into, union_of_parts
-from lrtuner.space.relation import IDENTITY, Relation
 
 __all__ = [
     "IDENTITY",

@@ -11,20 +11,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
-
-class LearningRateError(ValueError):
-    """No single hyperparameter can be told to be the learning rate, or it can't be narrowed."""
-
-
-class NothingToNarrowError(LearningRateError):
-    """The learning rate is fixed, or chosen from non-numeric values: there is nothing to narrow."""
-
-
-class LearningRateNotFoundError(LearningRateError):
-    """No such hyperparameter is registered.
-
-    It may appear later: one that is declared in `HyperModel.fit` is registered in the first trial.
-    """
+from lrtuner.errors import LearningRateError, LearningRateNotFoundError
 
 
 def entry_named(hyperparameters: keras_tuner.HyperParameters, name: str) -> Any:

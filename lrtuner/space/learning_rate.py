@@ -9,10 +9,8 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.errors import LearningRateError, LearningRateNotFoundError, NothingToNarrowError
 from lrtuner.space.entries import (
-    LearningRateError,
-    LearningRateNotFoundError,
-    NothingToNarrowError,
     entry_named,
     entry_names,
     has_numbers,

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lrtuner.errors import LearningRateError
 from lrtuner.records import check_keys, config_float
-from lrtuner.space.entries import LearningRateError
 
 
 @dataclasses.dataclass(frozen=True)
