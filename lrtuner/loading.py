@@ -23,12 +23,16 @@ def load(directory: str | os.PathLike[str]) -> SearchResults:
     It needs none of the code that ran the search, and loads neither Keras nor KerasTuner. The search may be
     over, broken off or still running.
 
-    ```python
-    results = lrtuner.load("my_dir/my_project")
-    print(results.sweeps[0].declared, results.sweeps[0].narrowed)
-    print(results.trials[0].hyperparameters, results.trials[0].score)
-    results.plot_sweeps()
-    ```
+    >>> tuner = lrtuner.RandomSearch(
+    ...     build_model, "val_loss", max_trials=2, directory="my_dir", project_name="my_project"
+    ... )
+    >>> tuner.search(x, y, validation_split=0.2, verbose=0)
+    >>> results = lrtuner.load("my_dir/my_project")
+    >>> results.sweeps[0].declared
+    (1e-06, 10.0)
+    >>> results.trials[0].score <= results.trials[1].score
+    True
+    >>> axes = results.plot_sweeps()
 
     Args:
         directory: The tuner's `directory` and `project_name`, as one path: "my_dir/my_project".

@@ -23,10 +23,8 @@ def narrowed_space(
     It is for KerasTuner's own tuners, whose `hyperparameters` argument takes it. The bounds in it hold
     whatever the build function declares for the same name.
 
-    ```python
-    space = lrtuner.narrowed_space(build_model, x, y, batch_size=32)
-    tuner = kt.RandomSearch(build_model, objective="val_loss", max_trials=20, hyperparameters=space)
-    ```
+    >>> space = lrtuner.narrowed_space(build_model, x, y, batch_size=32, verbose=0)
+    >>> tuner = kt.RandomSearch(build_model, objective="val_loss", max_trials=20, hyperparameters=space)
 
     Where several settings, such as the optimizers of a `Choice`, get a sweep each, their one learning rate is
     narrowed to the smallest range that holds the ranges of all. A warning says so: a stock tuner can't keep a

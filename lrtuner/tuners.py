@@ -110,7 +110,6 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         """
         is_worker = isinstance(self.oracle, ChiefsOracle)
         self._cleared = 0 if is_worker else len(self.oracle.sweep_lines())
-        self._log = SweepLog(fit_kwargs.get("callbacks"), [] if is_worker else self.oracle.sweeps)
         with self._running_sweeps(fit_args, fit_kwargs):
             if is_worker:
                 with self.oracle.watched():
@@ -135,12 +134,14 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     @contextlib.contextmanager
     def _running_sweeps(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> Iterator[None]:
         """Run the sweeps that are due before a trial, unseen by the hooks, which are for trials."""
+        is_worker = isinstance(self.oracle, ChiefsOracle)
+        self._log = SweepLog(fit_kwargs.get("callbacks"), [] if is_worker else self.oracle.sweeps)
 
         def run_sweep(trial: Any) -> None:
             self.hypermodel.run_sweep(trial, lambda: self.run_trial(trial, *fit_args, **fit_kwargs))
             self.oracle.end_trial(trial)
             self.save()
-            if not isinstance(self.oracle, ChiefsOracle):
+            if not is_worker:
                 self._log.add_sweeps(self.oracle.sweeps)
 
         if self.hypermodel is None or internals.is_chief():
