@@ -624,3 +624,10 @@ class TestRelation:
                 sorted(narrowed.narrowed, key=relation.rate), (low, low + width), strict=True
             ):
                 assert a + b * value == pytest.approx(rate, abs=1e-6)
+
+
+def test_a_narrowed_grid_has_each_of_its_rates_once():
+    entry = hp_types.Float(RATE, 1e-6, 10.0, step=10, sampling="log", default=0.09999999999999999)
+    narrowed = narrow_entry(entry, LRRange(0.005, 0.2))
+    assert list(narrowed.values) == [0.01, 0.1]
+    assert narrowed.default == narrowed.max_value == 0.1

@@ -63,7 +63,11 @@ def part_of_grid(entry: Any, first: int, last: int, middle: float) -> Any:
     if first == 0 and last == grid_size(entry) - 1:
         low, high = entry.min_value, entry.max_value
     else:
-        low, high = grid_value(entry, first), min(grid_value(entry, last), entry.max_value)
+        low, high = grid_value(entry, first), grid_value(entry, last)
+        if entry.sampling == "log":
+            # As KerasTuner counts from the new minimum, so that a grid search tries no rate twice.
+            high = type(low)(low * math.pow(entry.step, last - first))
+        high = min(high, entry.max_value)
         if (high - low) // entry.step < last - first and entry.sampling == "linear":
             # Rounding has cost the last value. A sliver of a step brings it back: above, or below where the
             # declared maximum leaves no room above.
