@@ -85,12 +85,12 @@ def main() -> None:
         batch_size=BATCH_SIZE,
         train_steps=arguments.epochs * math.ceil(len(x) / BATCH_SIZE),
     )
-    rate = math.sqrt(lr_range.min_lr * lr_range.max_lr)
+    rate = lr_range.suggested
     print(f"A sweep of {len(curve)} batches suggests {lr_range.min_lr:.2g} to {lr_range.max_lr:.2g}.")
 
     print(f"\nTraining at the default rate, {DEFAULT_RATE:.2g}")
     default_accuracy = accuracy_at(DEFAULT_RATE)
-    print(f"\nTraining at the geometric middle of the range, {rate:.2g}")
+    print(f"\nTraining at the suggested rate, {rate:.2g}")
     accuracy = accuracy_at(rate)
 
     print(f"\nTest accuracy on {arguments.data} after {arguments.epochs} epochs")

@@ -54,3 +54,8 @@ def test_range_config_refuses(config):
 def test_evidence_takes_keywords_alone():
     with pytest.raises(TypeError, match="positional"):
         Evidence(100, 12.5, 0.05, 1.8, 1e-2, None)
+
+
+def test_the_suggested_rate_is_the_geometric_middle():
+    assert LRRange(1e-300, 1e300).suggested == pytest.approx(1.0)
+    assert LRRange(0.0091, 0.14).suggested == pytest.approx(0.0357, rel=1e-3)

@@ -181,6 +181,7 @@ def _document(
     evidence = None if lr_range is None else lr_range.evidence
     return {
         "lr_range": None if lr_range is None else lr_range.to_config(),
+        "suggested": None if lr_range is None else lr_range.suggested,
         "reason": reason,
         "caveat": "" if evidence is None else evidence.caveat,
         "steps": len(curve),
@@ -194,7 +195,8 @@ def _lines(curve: LRCurve, lr_range: LRRange | None, reason: str | None, picture
     if lr_range is None:
         lines.append(f"No range: {reason}")
     else:
-        lines.append(f"Range: {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g}")
+        ends = f"{lr_range.min_lr:.3g} to {lr_range.max_lr:.3g}"
+        lines.append(f"Range: {ends}; suggested rate without a search: {lr_range.suggested:.3g}")
         if lr_range.evidence is not None:
             lines.append(str(lr_range.evidence))
             lines += [f"Note: {lr_range.evidence.caveat}."] if lr_range.evidence.caveat else []

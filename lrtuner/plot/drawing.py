@@ -197,12 +197,12 @@ def draw_ranges(axes: Axes, series: Sequence[Series]) -> list[Artist]:
 
 
 def _draw_bar(axes: Axes, look: Look, lr_range: LRRange, bottom: float, top: float) -> None:
-    """Draw a range between two shares of the height, with the sweep's line, and its marker in the middle."""
+    """Draw a range between two shares of the height, in the sweep's style, with its suggested rate."""
     ends = lr_range.min_lr, lr_range.max_lr
     label = f"_range {words.range_words(lr_range)}"
     axes.axvspan(*ends, ymin=bottom, ymax=top, color=look.colour, alpha=0.4, linewidth=0, label=label)
     axes.plot(
-        [ends[0], _middle(lr_range), ends[1]],
+        [ends[0], lr_range.suggested, ends[1]],
         [(bottom + top) / 2] * 3,
         transform=axes.get_xaxis_transform(),
         color=look.colour,
@@ -213,11 +213,6 @@ def _draw_bar(axes: Axes, look: Look, lr_range: LRRange, bottom: float, top: flo
         markersize=_TRIAL,
         label=label,
     )
-
-
-def _middle(lr_range: LRRange) -> float:
-    """Return the middle of a range on the logarithmic axis."""
-    return math.sqrt(lr_range.min_lr) * math.sqrt(lr_range.max_lr)
 
 
 def _shade(axes: Axes, one: Series) -> list[Artist]:
@@ -239,12 +234,12 @@ def _shade(axes: Axes, one: Series) -> list[Artist]:
 
 
 def label_range(axes: Axes, one: Series) -> float:
-    """Write a range's ends, and its middle if there is room, along the top of the axes; return the height."""
+    """Write a range's ends and, if there is room, its suggested rate along the top; return the height."""
     if one.lr_range is None:
         return 0.0
     width, _ = size_of(axes)
     ends = one.lr_range.min_lr, one.lr_range.max_lr
-    middle = _middle(one.lr_range)
+    suggested = one.lr_range.suggested
     first, last = (math.log10(end) for end in axes.get_xlim())
     low, high = ((math.log10(at) - first) / (last - first) for at in ends)
     gap = font_size(SMALL)
@@ -270,18 +265,18 @@ def label_range(axes: Axes, one: Series) -> float:
         return LINE * font_size(SMALL) + 2.0
     write(ends[0], texts[0], "right")
     write(ends[1], texts[1], "left")
-    for text in (f"middle {words.rate(middle)}", words.rate(middle)):
+    for text in (f"suggested {words.rate(suggested)}", words.rate(suggested)):
         if text_width(text, SMALL) + 2 * gap < (high - low) * width:
-            write(middle, text, "center")
+            write(suggested, text, "center")
             axes.plot(
-                [middle],
+                [suggested],
                 [1.0],
                 transform=axes.get_xaxis_transform(),
                 marker="v",
                 markersize=4,
                 color=text_colour(axes),
                 clip_on=False,
-                label="_middle",
+                label="_suggested",
             )
             break
     return LINE * font_size(SMALL) + 2.0
