@@ -210,10 +210,7 @@ class SettingFinder:
     def _parents(self, names: Sequence[str]) -> set[str]:
         """Return the hyperparameters on which it depends whether others are active."""
         return {
-            condition.name
-            for entry in self._entries
-            if entry.name in names
-            for condition in entry.conditions
+            condition.name for entry in self._entries if entry.name in names for condition in entry.conditions
         }
 
     def _kind(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> Hashable:
@@ -306,7 +303,9 @@ class SettingFinder:
         rest = [entry for entry in self._entries if entry.name not in ruled_out]
         if not names:
             # Most often a choice of optimizers by their names chooses.
-            yield from (({}, {entry.name: self._others(entry)[0]}) for entry in rest if _lists_optimizers(entry))
+            yield from (
+                ({}, {entry.name: self._others(entry)[0]}) for entry in rest if _lists_optimizers(entry)
+            )
         start, *settings = self._combinations(names)
         settings = [setting for setting in settings if self._stand_in(setting) is setting]
         yield start, self._changes(rest, 0)
@@ -355,7 +354,9 @@ class SettingFinder:
         """
         kind = self._kind(setting, held)
         if len(changes) == 1:
-            return None if self._kind(setting, {**held, **changes}) in (kind, UNKNOWN) else next(iter(changes))
+            return (
+                None if self._kind(setting, {**held, **changes}) in (kind, UNKNOWN) else next(iter(changes))
+            )
         likely = [name for name in changes if self._is_likely(name)]
         first = likely if 0 < len(likely) < len(changes) else list(changes)[: len(changes) // 2]
         half = {name: changes[name] for name in first}
@@ -364,7 +365,11 @@ class SettingFinder:
         if seen is UNKNOWN:
             # One of the halves, or both, can't be built.
             return self._culprit(setting, held, half) or self._culprit(setting, held, rest)
-        return self._culprit(setting, {**held, **half}, rest) if seen == kind else self._culprit(setting, held, half)
+        return (
+            self._culprit(setting, {**held, **half}, rest)
+            if seen == kind
+            else self._culprit(setting, held, half)
+        )
 
     def _is_likely(self, name: str) -> bool:
         entry = next(one for one in self._entries if one.name == name)
