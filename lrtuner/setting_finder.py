@@ -74,8 +74,8 @@ class SettingFinder:
     What chooses the learning rate counts as well: a build function may declare `adam_lr` in one branch of an
     if and `sgd_lr` in the other.
 
-    Mostly few of many hyperparameters choose. So all of them are changed at once, beside each setting of those
-    that are known to choose. Only where that changes the model, the one that did it is looked for, by halves.
+    Mostly few of many hyperparameters choose. So all of them are changed at once, beside each setting of
+    those that are known to choose. Where that changes the model, the one that did it is looked for by halves.
     A hyperparameter that changed nothing beside a setting is taken to change nothing there at all.
 
     Args:

@@ -1,4 +1,4 @@
-"""How much of a sweep's time goes into compiling its step, which is worth little for a few hundred batches."""
+"""How a sweep's step is compiled: what makes it quicker pays little within a few hundred batches."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def steps_per_call(model: Any) -> int:
 
 @contextlib.contextmanager
 def compiled_quickly(model: Any) -> Iterator[None]:
-    """Compile without TensorFlow's optimization of graphs what this thread runs meanwhile, if a model is large.
+    """Compile a large model's functions without TensorFlow's optimization of graphs, in this thread.
 
-    Of a ResNet on CPUs it takes half of the time before the first step, and makes a step 1% quicker. Nothing
-    else is changed: not with GPUs, which was not measured, nor where the user has set options of TensorFlow's.
+    Of a ResNet on CPUs that takes up to half of the time before the first step, and makes a step 1% quicker.
+    Nothing is changed with GPUs, where it was not measured, nor where the user has set TensorFlow's options.
     """
     if keras.backend.backend() != "tensorflow" or is_small(model):
         yield

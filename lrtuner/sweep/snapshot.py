@@ -10,7 +10,6 @@ import numpy as np
 from lrtuner.sweep.errors import UnusableModelError
 from lrtuner.sweep.optimizers import optimizers_of
 
-
 # An array of fewer values is copied as it is.
 _FEW = 1024
 
