@@ -327,11 +327,13 @@ class _SweepRun:
             report=report, relation=self._relation, settings=settings, learning_rate=self._learning_rate
         )
 
-    def _begin(self) -> SweepOrder:
+    def _begin(self, verbose: Any) -> SweepOrder:
         """Look at the model when `model.fit` is called: until then, training code may declare and compile."""
         task, hyperparameters = self._task, self._hyperparameters
         name = find_learning_rate(hyperparameters, _first_registered(hyperparameters, task))
         if task.is_first or self._settings is None:
+            if verbose != 0 and self._settings is None:
+                print("Learning-rate sweep: models are built to see what chooses the optimizer", flush=True)
             self._settings, own = self._probe.settings(
                 task.learning_rates or (name,),
                 names=None if self._settings is None else self._settings.names,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -27,7 +28,15 @@ from lrtuner.space import (
     nearest_value,
     spread_values,
 )
-from lrtuner.sweep import batch_size_of, compiled_with, momentum_of, optimizers_of, peak_rate, rate_of
+from lrtuner.sweep import (
+    UnusableModelError,
+    batch_size_of,
+    compiled_with,
+    momentum_of,
+    optimizers_of,
+    peak_rate,
+    rate_of,
+)
 
 # The peak of a warm-up schedule is met to about a percent.
 _RATE_TOLERANCE = 0.02
@@ -48,6 +57,8 @@ class RateProbe:
         self._model = model
         # The rates of the optimizers of models that were built, by a learning rate's name and value.
         self._rates: dict[tuple[str, Any], list[float]] = {}
+        # The same of those built to find the settings, with all values that they were built at.
+        self._seen: list[tuple[dict[str, Any], list[float]]] = []
 
     def settings(
         self, learning_rates: Sequence[str], *, names: Sequence[str] | None, others_count: bool
@@ -76,11 +87,18 @@ class RateProbe:
 
     def _compile_signature(self, hyperparameters: kt.HyperParameters) -> Any:
         """Return what a model is compiled with at these values."""
-        try:
-            return compiled_with(self._hypermodel.build(hyperparameters))
-        except Exception:
-            # Its own sweep, or trial, will say what is wrong.
-            return UNKNOWN
+        with freed_at_once():
+            try:
+                model = self._hypermodel.build(hyperparameters)
+                signature = compiled_with(model)
+            except Exception:
+                # Its own sweep, or trial, will say what is wrong.
+                return UNKNOWN
+            with contextlib.suppress(UnusableModelError):
+                rates = [peak_rate(optimizer) for optimizer in optimizers_of(model)]
+                self._seen.append((dict(hyperparameters.values), rates))
+            del model
+            return signature
 
     def followed_optimizers(self, name: str) -> tuple[list[Any], Relation]:
         """Return the optimizers of the model whose rates follow a hyperparameter, and how they follow.
@@ -152,7 +170,7 @@ class RateProbe:
             return False
         value = self._hyperparameters.values[name]
         other = next((one for one in spread_values(self._hyperparameters, name) if one != value), None)
-        if other is None:
+        if other is None or self._was_followed(name, value, index):
             return False
         try:
             if _is_same_rate(self._rate_at(name, other, index), float(other)):
@@ -161,6 +179,14 @@ class RateProbe:
             return _is_same_rate(self._rate_at(name, value, index), float(value))
         except LearningRateError:
             return False
+
+    def _was_followed(self, name: str, value: Any, index: int) -> bool:
+        """Return whether a model that was built at another value had that one for its rate."""
+        return any(
+            name in values and values[name] != value and _is_same_rate(rates[index], float(values[name]))
+            for values, rates in self._seen
+            if index < len(rates)
+        )
 
     def _relation(self, name: str, index: int) -> Relation:
         """Return how a hyperparameter's values turn into the rates of one of the model's optimizers.
@@ -182,22 +208,26 @@ class RateProbe:
         """Return the rate that one of its optimizers has if the model is built at a value."""
         key = (name, value)
         if key not in self._rates:
-            self._rates[key] = [peak_rate(one) for one in optimizers_of(self._model_at(name, value))]
+            self._rates[key] = self._rates_built_at(name, value)
         rates = self._rates[key]
         if index >= len(rates):
             raise LearningRateError("the number of the model's optimizers depends on the learning rate")
         return rates[index]
 
-    def _model_at(self, name: str, value: Any) -> Any:
+    def _rates_built_at(self, name: str, value: Any) -> list[float]:
+        """Return the rates of the optimizers of a model that is built at a value."""
         hyperparameters = without_reserved(self._hyperparameters)
         hyperparameters.values[name] = value
-        model = self._hypermodel.build(hyperparameters)
-        if not model.compiled:
-            raise LearningRateError(
-                "the model is compiled in HyperModel.fit, so how its learning rate follows the "
-                "hyperparameter can't be seen: compile it in build, or declare the rate itself"
-            )
-        return model
+        with freed_at_once():
+            model = self._hypermodel.build(hyperparameters)
+            if not model.compiled:
+                raise LearningRateError(
+                    "the model is compiled in HyperModel.fit, so how its learning rate follows the "
+                    "hyperparameter can't be seen: compile it in build, or declare the rate itself"
+                )
+            rates = [peak_rate(optimizer) for optimizer in optimizers_of(model)]
+            del model
+            return rates
 
     def batch_size_name(self, batch_size: int | None, train: Callable[..., Any]) -> str | None:
         """Return the hyperparameter that is the batch size of `fit` and moves no rate by itself.
@@ -229,15 +259,29 @@ class RateProbe:
                     continue
                 # If the model is compiled in fit, or the user scales the rate with the batch size, lrtuner's
                 # own law would be a guess, or be applied on top of the user's.
-                rates = [
-                    [peak_rate(optimizer) for optimizer in optimizers_of(self._model_at(entry.name, size))]
-                    for size in (batch_size, other)
-                ]
+                rates = [self._rates_built_at(entry.name, size) for size in (batch_size, other)]
                 return entry.name if rates[0] == rates[1] else None
             except Exception:
                 # What can't be tried out is not relied on.
                 return None
         return None
+
+
+@contextlib.contextmanager
+def freed_at_once() -> Iterator[None]:
+    """Free what is made and dropped meanwhile: Keras' models hold themselves until Python looks for cycles.
+
+    Python looks through what is new alone, so that it takes no longer the more there is.
+    """
+    was_enabled = gc.isenabled()
+    gc.collect(1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+        gc.collect(0)
 
 
 def _is_same_rate(rate: float, other: float) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import dataclasses
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+import keras
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
@@ -19,10 +22,50 @@ from lrtuner.space import is_named_like_learning_rate, remove_entry
 
 Signature = Callable[[keras_tuner.HyperParameters], Hashable]
 
-# At most so many settings are built to see which are compiled alike. Of more, each has a sweep of its own.
-MOST_BUILDS = 24
+# At most so many models are built to find which hyperparameters choose the optimizer. A model of hundreds of
+# layers takes a second.
+MOST_BUILDS = 8
+# Of more settings than this none is built to see which are compiled alike: each has a sweep of its own.
+MOST_SETTINGS = 24
 # The signature of a model that can't be built.
 UNKNOWN = "unknown"
+
+# Names of what is tried before the rest where one of several hyperparameters chooses.
+_LIKELY_NAME = re.compile("optim|momentum|nesterov|solver", re.IGNORECASE)
+_OPTIMIZERS = {
+    name.lower()
+    for name, one in vars(keras.optimizers).items()
+    if isinstance(one, type) and issubclass(one, keras.optimizers.Optimizer)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What a build showed.
+
+    Attributes:
+        given: The hyperparameters whose values it was given.
+        values: Their values, and those of what it has declared beside them, the defaults.
+        declared: The hyperparameters that it declared.
+        rates: Those of them that are learning rates.
+        signature: What its model is compiled with, or `UNKNOWN`.
+    """
+
+    given: frozenset[str]
+    values: Mapping[str, Any]
+    declared: frozenset[str]
+    rates: frozenset[str]
+    signature: Hashable
+
+    def holds_at(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a build at other values shows the same.
+
+        What it doesn't declare, it can't see, and the rates' values are no part of what it shows.
+        """
+        return all(
+            values[name] == self.values[name] if name in values else name not in self.given
+            for name in self.declared - self.rates
+        )
 
 
 class SettingFinder:
@@ -30,6 +73,10 @@ class SettingFinder:
 
     What chooses the learning rate counts as well: a build function may declare `adam_lr` in one branch of an
     if and `sgd_lr` in the other.
+
+    Mostly few of many hyperparameters choose. So all of them are changed at once, beside each setting of
+    those that are known to choose. Where that changes the model, the one that did it is looked for by halves.
+    A hyperparameter that changed nothing beside a setting is taken to change nothing there at all.
 
     Args:
         hyperparameters: The search space with the values to start from. Choice and Boolean hyperparameters
@@ -55,9 +102,10 @@ class SettingFinder:
         self._signature = signature
         self._first_known = {entry.name for entry in hyperparameters.space}
         self._entries = [entry for entry in hyperparameters.space if self._may_choose(entry)]
-        # What a build showed, by the values it was built at: the signature, and the names declared.
-        self._known: dict[str, Hashable] = {}
-        self._declared: dict[str, frozenset[str]] = {}
+        self._seen: list[_Seen] = []
+        self._builds_left = MOST_BUILDS
+        # Settings, and the hyperparameters that were changed beside each and changed nothing.
+        self._indifferent: list[tuple[Setting, set[str]]] = []
 
     def find(self, names: Sequence[str] | None = None) -> SettingSpace:
         """Return the hyperparameters that choose, and which of their settings are compiled alike.
@@ -67,6 +115,8 @@ class SettingFinder:
                 compiled alike count as one.
         """
         if names is not None:
+            # The user has asked for these settings, so each is looked at.
+            self._builds_left = max(MOST_SETTINGS, self._builds_left)
             return self._setting_space(tuple(names), alike=False)
         found = self._setting_space(self._choosing(), alike=True)
         while more := self._late_choices():
@@ -82,29 +132,24 @@ class SettingFinder:
 
         They are those that are searched, where it declares one of them.
         """
-        return self._rates_of({})
-
-    def _choosing(self) -> tuple[str, ...]:
-        """Return the names of the hyperparameters that choose, in the space's order."""
-        names: list[str] = []
-        while len(self._combinations(names)) <= MOST_BUILDS and (more := self._choosing_beside(names)):
-            names += dict.fromkeys(more)
-        return tuple(entry.name for entry in self._entries if entry.name in names)
+        seen = self._look({})
+        return frozenset() if seen is None else self._rates_in(seen)
 
     def _setting_space(self, names: tuple[str, ...], *, alike: bool) -> SettingSpace:
         settings = self._combinations(names)
-        if not names or len(settings) > MOST_BUILDS:
+        if not names or len(settings) > MOST_SETTINGS:
             return SettingSpace(names)
         groups: dict[Hashable, list[Setting]] = {}
         for setting in settings:
-            kind = self._kind(setting, list(setting))
+            kind = self._kind(self._stand_in(setting) if alike else setting)
             groups.setdefault(setting_key(setting) if kind is UNKNOWN else kind, []).append(setting)
-        declared_in = self._declared_in(settings)
+        declared = self._declared_by(settings)
+        declared_in = self._declared_in(declared)
         return SettingSpace(
             names,
             tuple(tuple(group) for group in groups.values() if len(group) > 1) if alike else (),
             declared_in=declared_in,
-            learning_rates=self._branch_rates(settings, declared_in),
+            learning_rates=self._branch_rates([seen for _, seen in declared], declared_in),
         )
 
     def _late_choices(self) -> list[Any]:
@@ -118,47 +163,68 @@ class SettingFinder:
     def _combinations(self, names: Sequence[str]) -> list[Setting]:
         return setting_combinations(self._hyperparameters, names)
 
-    def _values(self, setting: Setting, needed: Sequence[str]) -> keras_tuner.HyperParameters:
-        """Return the start's values with those of a setting, except for conditions that have to be met."""
-        parents = {
-            condition.name
-            for entry in self._entries
-            if entry.name in needed
-            for condition in entry.conditions
-        }
-        start = {name: value for name, value in self._hyperparameters.values.items() if name not in parents}
-        return values_in_the_middle(self._hyperparameters, {**start, **setting}, needed)
-
     # --- What a build shows ---------------------------------------------------------------------------------
 
-    def _build(self, setting: Setting, needed: Sequence[str]) -> str:
-        """Build a setting's model, unless it was built; return the key of what that showed."""
-        values = self._values(setting, needed)
-        key = setting_key(values.values)
-        if key not in self._known:
-            parents = {condition.name for entry in values.space for condition in entry.conditions}
-            for entry in list(values.space):
-                if entry.name not in parents and (self._is_rate(entry) or entry.name in self.late):
-                    # Its value stays, and the build registers it again where it declares it.
-                    remove_entry(values, entry)
-            self._known[key] = self._signature(values)
-            self._declared[key] = frozenset(entry.name for entry in values.space if values.is_active(entry))
-            new = {entry.name: entry for entry in values.space if entry.name not in self._first_known}
-            self.late = {**new, **self.late}
-        return key
+    def _look(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> _Seen | None:
+        """Return what a build shows at the start's values, changed to those of a setting and to some more.
 
-    def _kind(self, setting: Setting, needed: Sequence[str] = ()) -> Hashable:
+        Conditions of the setting's hyperparameters are met. None where too many models were built before.
+        """
+        fixed = {**setting, **(changes or {})}
+        values = self._values(fixed, list(setting))
+        seen = next((one for one in self._seen if one.holds_at(values.values)), None)
+        if seen is not None or self._builds_left == 0:
+            return seen
+        self._builds_left -= 1
+        if fixed:
+            # The same build then shows whether the optimizer follows a rate that is one of a list.
+            self._move_rates(values)
+        parents = {condition.name for entry in values.space for condition in entry.conditions}
+        for entry in list(values.space):
+            if entry.name not in parents and (self._is_rate(entry) or entry.name in self.late):
+                # Its value stays, and the build registers it again where it declares it.
+                remove_entry(values, entry)
+        given = frozenset(values.values)
+        signature = self._signature(values)
+        declared = frozenset(entry.name for entry in values.space if values.is_active(entry))
+        rates = frozenset(entry.name for entry in values.space if self._is_rate(entry))
+        seen = _Seen(given, dict(values.values), declared, rates & declared, signature)
+        self._seen.append(seen)
+        new = {entry.name: entry for entry in values.space if entry.name not in self._first_known}
+        self.late = {**new, **self.late}
+        return seen
+
+    def _values(self, fixed: Setting, needed: Sequence[str]) -> keras_tuner.HyperParameters:
+        """Return the start's values with some others, except for conditions that have to be met."""
+        parents = self._parents(needed)
+        start = {name: value for name, value in self._hyperparameters.values.items() if name not in parents}
+        return values_in_the_middle(self._hyperparameters, {**start, **fixed}, needed)
+
+    def _move_rates(self, values: keras_tuner.HyperParameters) -> None:
+        """Give learning rates that are one of a list another value of it."""
+        for entry in values.space:
+            if isinstance(entry, hp_types.Choice) and self._is_rate(entry) and entry.name in values.values:
+                value = values.values[entry.name]
+                values.values[entry.name] = next((one for one in entry.values if one != value), value)
+
+    def _parents(self, names: Sequence[str]) -> set[str]:
+        """Return the hyperparameters on which it depends whether others are active."""
+        return {
+            condition.name for entry in self._entries if entry.name in names for condition in entry.conditions
+        }
+
+    def _kind(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> Hashable:
         """Return what a setting's model is compiled with, and for which learning rates."""
-        signature = self._known[self._build(setting, needed)]
-        return UNKNOWN if signature is UNKNOWN else (signature, self._rates_of(setting, needed))
+        seen = self._look(setting, changes)
+        known = seen is not None and seen.signature is not UNKNOWN
+        return (seen.signature, self._rates_in(seen)) if seen is not None and known else UNKNOWN
 
-    def _rates_of(self, setting: Setting, needed: Sequence[str] = ()) -> frozenset[str]:
-        """Return the learning rates that a setting's model declares, or those of them that are searched.
+    def _rates_in(self, seen: _Seen) -> frozenset[str]:
+        """Return the learning rates that a build declares, or those of them that are searched.
 
         A rate that comes in addition to those searched, as for a second phase of training, changes nothing.
         """
-        declared = self._declared[self._build(setting, needed)] & self._rates()
-        return declared & set(self._learning_rates) or declared
+        return seen.rates & set(self._learning_rates) or seen.rates
 
     def _rates(self) -> set[str]:
         """Return the names of all learning rates met so far."""
@@ -168,71 +234,163 @@ class SettingFinder:
     def _is_rate(self, entry: Any) -> bool:
         return entry.name in self._learning_rates or is_named_like_learning_rate(entry)
 
-    def _buildable(self, settings: Sequence[Setting]) -> list[Setting]:
-        return [setting for setting in settings if self._kind(setting, list(setting)) is not UNKNOWN]
+    def _declared_by(self, settings: Sequence[Setting]) -> list[tuple[Setting, _Seen]]:
+        """Return what the settings' builds have declared, without those that can't be built.
 
-    def _declared_in(self, settings: Sequence[Setting]) -> dict[str, list[Setting]]:
-        """Return the settings that declare a learning rate, or what is late, by name, where others don't."""
-        declared = [
-            (setting, self._declared[self._build(setting, list(setting))])
-            for setting in self._buildable(settings)
+        One for which too many were built before is taken to declare what the one most like it does.
+        """
+        looked = [(setting, self._look(self._stand_in(setting))) for setting in settings]
+        built = [
+            (setting, seen) for setting, seen in looked if seen is not None and seen.signature is not UNKNOWN
         ]
+
+        def most_like(setting: Setting) -> _Seen:
+            def agreeing(pair: tuple[Setting, _Seen]) -> int:
+                return sum(pair[0].get(name) == value for name, value in setting.items())
+
+            return max(built, key=agreeing)[1]
+
+        others = [(setting, most_like(setting)) for setting, seen in looked if seen is None and built]
+        order = [setting for setting, _ in looked]
+        return sorted([*built, *others], key=lambda pair: order.index(pair[0]))
+
+    def _declared_in(self, declared: Sequence[tuple[Setting, _Seen]]) -> dict[str, list[Setting]]:
+        """Return the settings that declare a learning rate, or what is late, by name, where others don't."""
         found = {
-            name: [setting for setting, names in declared if name in names]
+            name: [setting for setting, seen in declared if name in seen.declared]
             for name in sorted(self._rates() | set(self.late))
         }
         return {name: held for name, held in found.items() if 0 < len(held) < len(declared)}
 
     def _branch_rates(
-        self, settings: Sequence[Setting], declared_in: Mapping[str, Sequence[Setting]]
+        self, several: Sequence[_Seen], declared_in: Mapping[str, Sequence[Setting]]
     ) -> tuple[str, ...]:
         """Return the learning rates that are the only one of their branch, those given before the others.
 
         Which of two in one branch is the learning rate can't be told, unless one was given.
         """
-        rates = [self._rates_of(setting, list(setting)) for setting in self._buildable(settings)]
+        rates = [self._rates_in(seen) for seen in several]
         given = set(self._learning_rates)
         found = [name for name in self._learning_rates if any(name in held for held in rates)]
         found += [name for held in rates if len(held) == 1 for name in held if name not in given]
-        several = tuple(dict.fromkeys(found))
-        return several if len(several) > 1 and any(name in declared_in for name in several) else ()
+        unique = tuple(dict.fromkeys(found))
+        return unique if len(unique) > 1 and any(name in declared_in for name in unique) else ()
 
     # --- Which hyperparameters choose -----------------------------------------------------------------------
 
-    def _choosing_beside(self, names: Sequence[str]) -> list[str]:
-        """Return further hyperparameters that change how the model is compiled, given those known to."""
-        rest = [entry for entry in self._entries if entry.name not in names]
-        together = self._joint_changes(rest, is_first=not names)
-        found: list[str] = []
-        for setting in self._combinations(names):
-            changes = any(self._kind({**values, **setting}) != self._kind(setting) for values in together)
-            found += [
-                entry.name
-                for entry in rest
-                # One in a branch may have been inactive.
-                if changes or (entry.conditions and not names)
-                if self._chooses(entry, setting)
-            ]
-        return found
+    def _choosing(self) -> tuple[str, ...]:
+        """Return the names of the hyperparameters that choose, in the space's order."""
+        names: list[str] = []
+        while (more := self._one_more(names)) is not None:
+            names.append(more)
+        return tuple(entry.name for entry in self._entries if entry.name in names)
 
-    def _joint_changes(self, rest: Sequence[Any], *, is_first: bool) -> list[Setting]:
-        """Return values of all of several hyperparameters at once: mostly they change nothing.
+    def _one_more(self, names: Sequence[str]) -> str | None:
+        """Return a further hyperparameter that changes how the model is compiled, given those known to."""
+        for setting, changes in self._trials(names):
+            kind = self._kind(setting)
+            if kind is UNKNOWN or not changes or self._look(setting, changes) is None:
+                continue
+            if kind == self._kind(setting, changes):
+                self._indifferent.append((setting, set(changes)))
+            elif (name := self._culprit(setting, {}, changes)) is not None:
+                return name
+        return None
 
-        The first time they are a model for each value of the longest list. Those that matter beside known
-        ones, such as one optimizer's momentum, do so at any other value.
+    def _trials(self, names: Sequence[str]) -> Iterator[tuple[Setting, Setting]]:
+        """Yield settings, and changes of the other hyperparameters to try beside each."""
+        ruled_out = {*names, *self._parents(names)}
+        rest = [entry for entry in self._entries if entry.name not in ruled_out]
+        if not names:
+            # Most often a choice of optimizers by their names chooses.
+            yield from (
+                ({}, {entry.name: self._others(entry)[0]}) for entry in rest if _lists_optimizers(entry)
+            )
+        start, *settings = self._combinations(names)
+        settings = [setting for setting in settings if self._stand_in(setting) is setting]
+        yield start, self._changes(rest, 0)
+        # The settings' own models come before further changes beside them, and those that may have a momentum
+        # before the others.
+        kinds = [self._kind(setting) for setting in settings]
+        order = sorted(range(len(settings)), key=lambda index: not _has_momentum(kinds[index]))
+        for turn, index in enumerate(order, 1):
+            yield settings[index], self._changes(rest, turn)
+        for turn in range(len(settings) + 1, max((len(self._others(one)) for one in rest), default=0)):
+            yield start, self._changes(rest, turn)
+        for entry in rest:
+            if entry.conditions and not self._was_changed(entry):
+                values = self._values({}, [entry.name]).values
+                branch = {condition.name: values[condition.name] for condition in entry.conditions}
+                yield from ((branch, {entry.name: value}) for value in self._others(entry))
+
+    def _changes(self, entries: Sequence[Any], turn: int) -> Setting:
+        """Return another value for each of several hyperparameters, in turn."""
+        others = {entry.name: self._others(entry) for entry in entries}
+        return {name: values[turn % len(values)] for name, values in others.items() if values}
+
+    def _others(self, entry: Any) -> list[Any]:
+        """Return the values of a hyperparameter that tell whether it chooses, other than the start's."""
+        start = self._hyperparameters.values.get(entry.name)
+        if start is None:
+            start = self._values({}, [entry.name]).values[entry.name]
+        others = [value for value in entry.values if value != start]
+        numbers = [value for value in others if not isinstance(value, str)]
+        return [numbers[0], numbers[-1]] if len(numbers) > 2 else others
+
+    def _was_changed(self, entry: Any) -> bool:
+        others = self._others(entry)
+        return any(seen.values.get(entry.name) in others for seen in self._seen if entry.name in seen.values)
+
+    def _culprit(self, setting: Setting, held: Setting, changes: Setting) -> str | None:
+        """Return one of several hyperparameters that were changed at once and changed the model.
+
+        Args:
+            setting: The setting beside which they were changed.
+            held: Changes that are known to change nothing.
+            changes: The others.
+
+        Returns:
+            Its name, or None where no single one is seen to, as where the model can't be built.
         """
-        if is_first:
-            longest = max((len(entry.values) for entry in rest), default=0)
-            return [{one.name: one.values[i % len(one.values)] for one in rest} for i in range(longest)]
-        start = self._hyperparameters.values
-        return [{one.name: _another(one, start.get(one.name)) for one in rest}]
+        kind = self._kind(setting, held)
+        if len(changes) == 1:
+            return (
+                None if self._kind(setting, {**held, **changes}) in (kind, UNKNOWN) else next(iter(changes))
+            )
+        likely = [name for name in changes if self._is_likely(name)]
+        first = likely if 0 < len(likely) < len(changes) else list(changes)[: len(changes) // 2]
+        half = {name: changes[name] for name in first}
+        rest = {name: value for name, value in changes.items() if name not in half}
+        seen = self._kind(setting, {**held, **half})
+        if seen is UNKNOWN:
+            # One of the halves, or both, can't be built.
+            return self._culprit(setting, held, half) or self._culprit(setting, held, rest)
+        return (
+            self._culprit(setting, {**held, **half}, rest)
+            if seen == kind
+            else self._culprit(setting, held, half)
+        )
 
-    def _chooses(self, entry: Any, setting: Setting) -> bool:
-        """Return whether the values of a hyperparameter give models of several kinds, beside a setting."""
-        kinds = {self._kind({**setting, entry.name: value}, [entry.name]) for value in entry.values}
-        return len(kinds - {UNKNOWN}) > 1
+    def _is_likely(self, name: str) -> bool:
+        entry = next(one for one in self._entries if one.name == name)
+        return _LIKELY_NAME.search(name) is not None or _lists_optimizers(entry)
+
+    def _stand_in(self, setting: Setting) -> Setting:
+        """Return the part of a setting beside which the rest of it changes nothing, or the setting itself."""
+        for part, changed in self._indifferent:
+            is_part = all(name in setting and setting[name] == value for name, value in part.items())
+            if is_part and setting.keys() - part.keys() and setting.keys() - part.keys() <= changed:
+                return part
+        return setting
 
 
-def _another(entry: Any, value: Any) -> Any:
-    """Return a value of a hyperparameter other than one."""
-    return next((one for one in entry.values if one != value), value)
+def _lists_optimizers(entry: Any) -> bool:
+    """Return whether a hyperparameter chooses among optimizers by the names that Keras has for them."""
+    return sum(str(value).lower() in _OPTIMIZERS for value in entry.values) > 1
+
+
+def _has_momentum(kind: Hashable) -> bool:
+    """Return whether one of the optimizers that a model is compiled with can have a momentum."""
+    signature = kind[0] if isinstance(kind, tuple) else None
+    pairs = signature if isinstance(signature, tuple) else ()
+    return any(isinstance(pair, tuple) and pair[1:] != (None,) for pair in pairs)

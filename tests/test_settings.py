@@ -3,7 +3,7 @@ import keras_tuner as kt
 import pytest
 from searches import declared_rate
 
-from lrtuner.setting_finder import UNKNOWN, SettingFinder
+from lrtuner.setting_finder import MOST_BUILDS, UNKNOWN, SettingFinder
 from lrtuner.settings import (
     SettingSpace,
     setting_combinations,
@@ -62,7 +62,60 @@ class TestFindSettings:
             {"kind": "adam"},
             {"kind": "rmsprop"},
         ]
-        assert len(builds) < 30
+        assert len(builds) <= MOST_BUILDS
+
+    @pytest.mark.parametrize(
+        ("name", "values", "most"),
+        [("choice_6", ["adam", "sgd", "rmsprop"], 6), ("choice_6", ["fast", "sgd", "other"], MOST_BUILDS)],
+    )
+    def test_one_of_nine_choices_takes_few_models(self, name, values, most):
+        hp = kt.HyperParameters()
+        for index in range(9):
+            one = f"choice_{index}"
+            hp.Choice(one, values if one == name else [f"{index}_{value}" for value in "abc"])
+        builds = []
+
+        def signature(given):
+            builds.append(dict(given.values))
+            return (("SGD", 0.0) if given.get(name) == "sgd" else (given.get(name), None),)
+
+        found = SettingFinder(values_in_the_middle(hp, {}), [], signature).find()
+        assert found.names == (name,)
+        assert len(found.active_settings(hp, "learning_rate")) == 3
+        assert len(builds) <= most
+
+    def test_settings_for_which_there_were_too_many_models_have_a_sweep_each(self):
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", [f"optimizer_{index}" for index in range(12)])
+        builds = []
+
+        def signature(given):
+            builds.append(dict(given.values))
+            name = given.get("optimizer")
+            given.Float("first_lr" if name == "optimizer_0" else "other_lr", 1e-6, 10.0, sampling="log")
+            return ((name, None),)
+
+        finder = SettingFinder(values_in_the_middle(hp, {}), [], signature)
+        found = finder.find()
+        assert len(builds) == MOST_BUILDS
+        hp.merge(finder.late.values())
+        settings = [found.active_settings(hp, name) for name in ("first_lr", "other_lr")]
+        assert settings[0][0] == {"optimizer": "optimizer_0"}
+        assert len({str(setting) for several in settings for setting in several}) == 12
+
+    def test_a_list_of_rates_is_moved_along_so_that_no_model_is_built_for_it(self):
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", ["adam", "sgd"])
+        hp.Choice("learning_rate", [1e-3, 1e-2])
+        rates = []
+
+        def signature(given):
+            rates.append(given.Choice("learning_rate", [1e-3, 1e-2]))
+            return ((given.get("optimizer"), None),)
+
+        start = values_in_the_middle(hp, {})
+        SettingFinder(start, ["learning_rate"], signature).find()
+        assert rates == [start.get("learning_rate"), 1e-3 if start.get("learning_rate") == 1e-2 else 1e-2]
 
     def test_a_model_for_each_value_of_the_longest_list_where_nothing_does(self, space):
         def signature(values):
@@ -74,7 +127,7 @@ class TestFindSettings:
             SettingFinder(values_in_the_middle(space, {}), ["learning_rate"], signature).find()
             == SettingSpace()
         )
-        # The start, one for each of three kinds, and the other value of the one in a branch.
+        # The start, a kind alone, two kinds with all the others, and the other value of the one in a branch.
         assert len(builds) == 5
 
     def test_settings_that_are_compiled_alike_share_a_sweep(self):

@@ -15,6 +15,7 @@ from lrtuner.sweep import (
     preserved_random_state,
     sweep_in_training,
 )
+from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -507,6 +508,32 @@ def assert_swept_as_by_hand(make_model, x, y, *, swept=None, batch_size=28, rtol
     return model
 
 
+def of_many_layers():
+    layers = [keras.layers.Dense(6, kernel_initializer="identity") for _ in range(13)]
+    model = keras.Sequential([keras.layers.Input((6,)), *layers, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(), "mse")
+    return model
+
+
+def test_model_of_many_layers():
+    assert_swept_as_by_hand(of_many_layers, X, Y, rtol=1e-3)
+
+
+@only_tensorflow
+def test_only_large_models_are_compiled_without_optimizing_the_graph():
+    from tensorflow.python.eager import context
+
+    def options():
+        return context.context().function_call_options.config_proto_serialized
+
+    before = options()
+    for model, is_large in ((linear(), False), (of_many_layers(), True)):
+        assert steps_per_call(model) == (1 if is_large else 4)
+        with compiled_quickly(model):
+            assert (options() != before) is is_large
+        assert options() == before
+
+
 OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.1),
     "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
@@ -855,3 +882,9 @@ def test_progress_bar_shows_and_is_silenced(capsys):
     assert capsys.readouterr().out == "Learning-rate sweep of at most 33 batches\n"
     sweep(linear(), verbose=0)
     assert capsys.readouterr().out == ""
+
+
+def test_progress_says_first_that_a_large_model_is_compiled(capsys):
+    sweep(of_many_layers(), verbose=2)
+    is_compiled = BACKEND != "torch"
+    assert ("once the model is compiled" in capsys.readouterr().out) is is_compiled

@@ -10,6 +10,8 @@ step      A step of the sweep against a step of plain `fit` (loss and accuracy, 
           time of a step is the slope between a short and a long run: building and tracing cancel out.
 fallback  The same with the sweep's step driven from Python, as where the compiled step can't be used.
 whole     A fresh model, built and traced: a whole sweep against a plain epoch of as many batches.
+search    A search of one trial, up to its first batch and as a whole, against KerasTuner's own, in processor
+          seconds: in fresh processes, with the models below and two large ones (`--search`).
 memory    Peak resident memory of a process that sweeps, against one that runs a plain epoch (`--memory`).
 growth    Milliseconds a sweep step as the dense net widens, and seconds a sweep as its batches grow
           (`--growth`).
@@ -18,6 +20,7 @@ growth    Milliseconds a sweep step as the dense net widens, and seconds a sweep
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import statistics
 import subprocess
@@ -27,7 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench import command
+from bench import command, first_batch
 from bench.late import Late, keras
 
 sweeping = Late("lrtuner.sweep")
@@ -83,12 +86,22 @@ def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(rows, *shape)).astype("float32"), labels
 
 
-def run_sweep(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
+def run_sweep(model: Any, x: np.ndarray, y: np.ndarray, batches: int, recorder: Any = None) -> None:
     """Sweep as a search does, without restoring the model. The rates stay low, so that it runs through."""
     report = sweeping.sweep_in_training(
-        model, lambda: model.fit(x, y, batch_size=BATCH, verbose=0), min_lr=1e-7, max_lr=1e-3, steps=batches
+        model,
+        lambda: model.fit(x, y, batch_size=BATCH, verbose=0),
+        min_lr=1e-7,
+        max_lr=1e-3,
+        steps=batches,
+        recorder=recorder,
     )
     assert len(report.curve) == batches
+
+
+def run_from_python(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
+    """Sweep with the step driven from Python."""
+    run_sweep(model, x, y, batches, sweeping.StepwiseRecorder)
 
 
 def run_fit(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
@@ -118,25 +131,17 @@ def whole_seconds(function: Callable[..., None], name: str) -> float:
     return seconds(lambda: function(build(name), x, y, batches))
 
 
-def ratios(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
+def ratios(
+    measure: Callable[..., float], name: str, pairs: int, sweep: Callable[..., None] = run_sweep
+) -> tuple[float, float, float]:
     """Return the median ratio of sweep to plain fit over interleaved pairs, and both medians in seconds."""
-    measured = [(measure(run_sweep, name), measure(run_fit, name)) for _ in range(pairs)]
+    measured = [(measure(sweep, name), measure(run_fit, name)) for _ in range(pairs)]
     swept, plain = zip(*measured, strict=True)
     return (
         statistics.median(a / b for a, b in measured),
         statistics.median(swept),
         statistics.median(plain),
     )
-
-
-def from_python(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
-    """Return the same as `ratios` with the sweep's step driven from Python."""
-    compiled = sweeping._CompiledRecorder.serves
-    sweeping._CompiledRecorder.serves = staticmethod(lambda _model: False)
-    try:
-        return ratios(measure, name, pairs)
-    finally:
-        sweeping._CompiledRecorder.serves = compiled
 
 
 def peak_megabytes(what: str, name: str) -> float:
@@ -156,12 +161,12 @@ def print_own_peak(what: str, name: str) -> None:
 def print_costs(name: str, pairs: int) -> None:
     """Compare steps and whole sweeps of one model with plain training."""
     whole_seconds(run_sweep, name)
-    for what, compare, measure in (
-        ("step", ratios, step_seconds),
-        ("fallback", from_python, step_seconds),
-        ("whole", ratios, whole_seconds),
+    for what, sweep, measure in (
+        ("step", run_sweep, step_seconds),
+        ("fallback", run_from_python, step_seconds),
+        ("whole", run_sweep, whole_seconds),
     ):
-        ratio, swept, plain = compare(measure, name, pairs)
+        ratio, swept, plain = ratios(measure, name, pairs, sweep)
         unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
         times = " ".join(f"{one * factor:9.2f} {unit:2s}" for one in (swept, plain))
         print(f"{name:12s} {what:9s} {ratio:9.2f} {times}", flush=True)
@@ -173,6 +178,28 @@ def print_memory(name: str) -> None:
         statistics.median(peak_megabytes(what, name) for _ in range(3)) for what in ("sweep", "fit")
     )
     print(f"{name:12s} {'memory':9s} {swept / plain:9.3f} {swept:9.0f} MB {plain:9.0f} MB", flush=True)
+
+
+def print_search(name: str, seed: int) -> None:
+    """Compare a search of one trial with KerasTuner's own, each in a process of its own."""
+    measured = []
+    for what in ("search", "stock"):
+        arguments = [sys.executable, __file__, name, "--alone", what, "--seed", str(seed)]
+        out = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+        measured.append(json.loads(out.splitlines()[-1]))
+    swept, stock = measured
+    for what, key in (("first batch", "cpu"), ("whole search", "cpu_all"), ("peak memory", "peak")):
+        unit = "MB" if key == "peak" else "s"
+        print(
+            f"{name:12s} {what:13s} x{swept[key] / stock[key]:.2f} {swept[key]:8.1f} {stock[key]:8.1f} {unit}"
+        )
+    rest = swept["cpu"] - stock["cpu"]
+    build, compiling, steps = (swept[key] for key in ("build", "compile", "steps"))
+    print(
+        f"{name:12s} of {rest:.1f} s more: {swept['builds']:.0f} builds {build - stock['build']:.1f} s, "
+        f"compiling {compiling:.1f} s, steps {steps:.1f} s",
+        flush=True,
+    )
 
 
 def print_growth() -> None:
@@ -193,15 +220,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", help=f"some of {', '.join(BATCHES)}; default: all")
+    parser.add_argument("--search", action="store_true", help="compare searches of one trial instead")
+    parser.add_argument("--seed", type=int, default=3, help="seed of the searches, which chooses the trial")
     parser.add_argument("--pairs", type=int, default=7, help="pairs of runs behind each median")
     parser.add_argument("--memory", action="store_true", help="measure peak memory, too")
     parser.add_argument("--growth", action="store_true", help="measure how the cost grows, too")
-    parser.add_argument("--alone", choices=["sweep", "fit"], help=argparse.SUPPRESS)
+    parser.add_argument("--alone", choices=["sweep", "fit", "search", "stock"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    names = options.models or list(BATCHES)
-    if unknown := [name for name in names if name not in BATCHES]:
-        parser.error(f"unknown models: {', '.join(unknown)}; known: {', '.join(BATCHES)}")
+    known = ["dense", "cnn", "transformer", "resnet", "efficientnet"] if options.search else list(BATCHES)
+    is_one_search = options.alone in ("search", "stock")
+    names = options.models or known
+    if unknown := [name for name in names if name not in known and not is_one_search]:
+        parser.error(f"unknown models: {', '.join(unknown)}; known: {', '.join(known)}")
     command.import_from_checkout()
+    if is_one_search:
+        first_batch.print_measured(names[0], build, swept=options.alone == "search", seed=options.seed)
+        return
+    if options.search:
+        for name in names:
+            print_search(name, options.seed)
+        return
     if options.alone:
         print_own_peak(options.alone, names[0])
         return

@@ -13,6 +13,7 @@ from lrtuner.blow_up import BlowUpDetector
 from lrtuner.curve import LRCurve, Training, geometric_ramp
 from lrtuner.notebook import ProgressLine, in_kernel
 from lrtuner.smoothing import FloatArray
+from lrtuner.sweep.compiling import is_small
 from lrtuner.sweep.errors import UnusableModelError
 from lrtuner.sweep.optimizers import momentum_of, own_optimizer
 from lrtuner.sweep.recorders import Recorder, recorder_for
@@ -265,7 +266,9 @@ class _Run:
         self._recorder = recorder(model, ramp, order.optimizer)
         self._progress = None
         if verbose != 0:
-            print(f"{order.title} of at most {len(ramp)} batches")
+            compiles = keras.backend.backend() != "torch" and not (model.run_eagerly or is_small(model))
+            first = ", once the model is compiled, which can take a minute" if compiles else ""
+            print(f"{order.title} of at most {len(ramp)} batches{first}", flush=True)
         # As in Keras, 2 is for logs: no bar.
         if verbose not in (0, 2):
             self._progress = _progress_bar(len(ramp))

@@ -14,6 +14,7 @@ import keras
 
 from lrtuner.curve import LRCurve, Training
 from lrtuner.sweep.calls import SweepFinished, binding, check_trainable, takes
+from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
 from lrtuner.sweep.data import (
     SweepData,
     in_given_order,
@@ -36,11 +37,8 @@ from lrtuner.sweep.optimizers import own_optimizer
 from lrtuner.sweep.randomness import keep_random_state, preserved_random_state
 from lrtuner.sweep.recorders import CompiledRecorder, Recorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
-from lrtuner.sweep.snapshot import Snapshot, size_of
+from lrtuner.sweep.snapshot import Snapshot, build_optimizer, size_of
 
-# Steps in one call of the compiled function. It takes three high losses to tell a blow-up, and a sweep
-# notices when the call is over: five steps after the first one at the latest.
-_STEPS_PER_CALL = 4
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000
 # Values in the weights of a model that are kept to look for faults: with Adam's moments, 800 MB.
@@ -149,7 +147,10 @@ class SweptFit:
             finder.data = in_random_order(self._arguments, finder.steps_for)
         if not self._model.built:
             self._build(finder)
-        self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
+        if self._model.built:
+            # Keras traces a step twice in which the optimizer makes its variables.
+            build_optimizer(self._model)
+        self._model.steps_per_execution = steps_per_call(self._model) if finder.is_compiled else 1
         self._restart_random = keep_random_state()
         self._sweep(finder)
         self.is_over = True
@@ -179,7 +180,7 @@ class SweptFit:
         assert finder.start is not None
         finder.start.restore()
         finder.data = data
-        self._model.steps_per_execution = _STEPS_PER_CALL if finder.is_compiled else 1
+        self._model.steps_per_execution = steps_per_call(self._model) if finder.is_compiled else 1
         self._fit(data.arguments, finder)
 
     def _build(self, finder: FinderInTraining) -> None:
@@ -202,7 +203,7 @@ class SweptFit:
         arguments = {name: value for name, value in arguments.items() if name not in _LEFT_OUT}
         # A validation_split still decides which rows are trained on; its validation never runs.
         arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[callback], validation_freq=_ENDLESS + 1)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), compiled_quickly(self._model):
             # Data of unknown length is cycled on purpose.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             self._plain_fit(

@@ -21,7 +21,7 @@ def sweep_in_training(
     max_lr: float,
     steps: int | None,
     restore: bool = False,
-    on_start: Callable[[], SweepOrder] = SweepOrder,
+    on_start: Callable[[Any], SweepOrder] = lambda _verbose: SweepOrder(),
     recorder: type[Recorder] | None = None,
     shuffle: bool = True,
 ) -> SweepReport:
@@ -38,7 +38,7 @@ def sweep_in_training(
         max_lr: Last learning rate.
         steps: Batches in the sweep, or `None` for the default budget.
         restore: Whether to give the model back as it was.
-        on_start: Called when `model.fit` is about to begin; says what to sweep.
+        on_start: Called with the `verbose` of `model.fit` when that is about to begin; says what to sweep.
         recorder: What records the sweep, for comparisons; by default what serves the model best.
         shuffle: Whether to draw the batches in random order, whatever is passed to `model.fit`.
 
@@ -51,13 +51,14 @@ def sweep_in_training(
     """
 
     def new_finder(arguments: dict[str, Any]) -> FinderInTraining:
-        order = on_start()
+        verbose = arguments.get("verbose", "auto")
+        order = on_start(verbose)
         return FinderInTraining(
             min_lr,
             max_lr,
             steps,
             restore=restore,
-            verbose=arguments.get("verbose", "auto"),
+            verbose=verbose,
             order=dataclasses.replace(order, epochs=order.epochs or epochs_of(arguments)),
             recorder=recorder or recorder_for(model),
             arguments=arguments,
