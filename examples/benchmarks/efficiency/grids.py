@@ -31,7 +31,7 @@ class MeasuredGrid:
         powers: log10 of the learning rates.
         losses: For each architecture and rate the best validation loss; `None` where training diverges.
         chance: Validation loss of the best constant prediction.
-        trial_seconds: What a trial takes where each model is built and traced for itself.
+        trial_seconds: What a trial takes of the processor where each model is built and traced for itself.
     """
 
     task: str

@@ -162,17 +162,17 @@ def _print_deaths(found: Found) -> None:
     for arm in found.arms():
         mine = {key: s for key, s in found.searches.items() if key[2] == arm and key[0] in found.tasks}
         died = [sum(search.died for key, search in mine.items() if key[1] == oracle) for oracle in ORACLES]
+        ideal = [found.searches.get((task, oracle, "ideal", seed)) for task, oracle, _, seed in mine]
         alone = [
-            key
-            for key, search in mine.items()
-            if search.died and not found.searches[key[0], key[1], "ideal", key[3]].died
+            search.died and other is not None and not other.died
+            for search, other in zip(mine.values(), ideal, strict=True)
         ]
-        print_row(ARMS[arm].title, *died, len(mine), len(alone))
+        print_row(ARMS[arm].title, *died, len(mine), sum(alone))
 
 
 def _print_seconds(found: Found) -> None:
-    print("\n## What sweeps take on the clock\n")
-    print_head("sweep", "task", "batches of all sweeps", "seconds", "of a trial", "rest of a search")
+    print("\n## What sweeps take of a processor\n")
+    print_head("sweep", "task", "batches of all sweeps", "seconds", "of a trial")
     for arm, task in itertools.product(SWEPT, found.tasks):
         searches = [s for (t, _, a, _), s in found.searches.items() if (t, a) == (task, arm)]
         if not searches:
@@ -180,10 +180,5 @@ def _print_seconds(found: Found) -> None:
         batches = np.median([sum(len(sweep["losses"]) for sweep in s.sweeps) for s in searches])
         seconds = np.median([s.sweep_seconds for s in searches])
         trial = np.mean([grid.trial_seconds for (name, _), grid in found.grids.items() if name == task])
-        rest = [
-            s.seconds - s.sweep_seconds - found.searches[task, o, "wide", seed].seconds
-            for (t, o, a, seed), s in found.searches.items()
-            if (t, a) == (task, arm) and o != "bayesian"
-        ]
-        cells = f"{batches:.0f}", f"{seconds:.1f}", f"{seconds / trial:.1f}", f"{np.median(rest):+.1f}"
+        cells = f"{batches:.0f}", f"{seconds:.1f}", f"{seconds / trial:.1f}"
         print_row(ARMS[arm].title, task, *cells)

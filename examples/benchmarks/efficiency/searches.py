@@ -56,7 +56,7 @@ class MeasuredSearch:
         values: Learning rate, optimizer and architecture of each trial.
         sweeps: What each sweep read.
         died: Whether KerasTuner ended the search since three trials in a row had failed.
-        seconds: What the search took.
+        seconds: What the search took of the processor.
         sweep_seconds: What its sweeps took, with building and tracing their models.
     """
 
