@@ -17,7 +17,7 @@ grids = Late("efficiency.grids")
 searches = Late("efficiency.searches")
 
 QUICK_ARMS = ("wide", "lrtuner", "ideal")
-# What takes most of the time comes last: Bayesian search, at first in these arms, and a variant.
+# Bayesian search takes most of the time: with it, only these arms are measured seed by seed, others later.
 SLOW_ORACLE, FIRST_ARMS = "bayesian", ("wide", "lrtuner", "ideal", "usual")
 LAST_ARM = "lrtuner5"
 
@@ -34,17 +34,18 @@ def grid_jobs(names: list[str], quick: bool) -> list[Job]:
 def search_jobs(folder: pathlib.Path, names: list[str], seeds: int, quick: bool) -> list[Job]:
     """Return the searches to run, seed by seed; `folder` has the grids."""
     arms = QUICK_ARMS if quick else [arm for arm in ARMS if arm != LAST_ARM]
-    quick_oracles = [oracle for oracle in searches.ORACLES if oracle != SLOW_ORACLE]
+    pairs = [(oracle, arm) for arm in arms for oracle in (["tpe"] if ARMS[arm].is_tpe else searches.ORACLES)]
+    later = [(oracle, arm) for oracle, arm in pairs if oracle == SLOW_ORACLE and arm not in FIRST_ARMS]
     rounds = [
-        (quick_oracles, arms),
-        ([SLOW_ORACLE], [arm for arm in arms if arm in FIRST_ARMS]),
-        ([SLOW_ORACLE], [arm for arm in arms if arm not in FIRST_ARMS and not ARMS[arm].is_tpe]),
-        (list(searches.ORACLES), [] if quick else [LAST_ARM]),
+        [pair for pair in pairs if pair not in later],
+        later,
+        [] if quick else [(oracle, LAST_ARM) for oracle in searches.ORACLES],
     ]
-    jobs = []
-    for oracles, some in rounds:
-        for seed, name, arm in itertools.product(range(seeds), names, some):
-            for oracle in ["tpe"] if ARMS[arm].is_tpe else oracles:
-                job = functools.partial(searches.measure, folder, name, oracle, arm, seed)
-                jobs.append((f"{name}-{oracle}-{arm}-{seed}", job))
-    return jobs
+    return [
+        (
+            f"{name}-{oracle}-{arm}-{seed}",
+            functools.partial(searches.measure, folder, name, oracle, arm, seed),
+        )
+        for some in rounds
+        for seed, name, (oracle, arm) in itertools.product(range(seeds), names, some)
+    ]
