@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure whether a search with a sweep is sooner at a good result, all sweeps charged.
 
-    python examples/benchmarks/search_efficiency.py             # measure and score: an hour on one core
+    python examples/benchmarks/search_efficiency.py             # measure and score: 50 minutes for 4 seeds
     python examples/benchmarks/search_efficiency.py --quick     # one task, one seed: half a minute
     python examples/benchmarks/search_efficiency.py score       # score again what was measured
     python examples/benchmarks/search_efficiency.py score --picture search_efficiency.png
@@ -50,7 +50,7 @@ def main() -> None:
         jobs = measuring.search_jobs(folder / "grids", names, options.seeds, options.quick)
         store.measure(folder / "searches", jobs)
     if options.command != "measure":
-        found = scoring.load(folder, names)
+        found = scoring.load(folder, names, options.seeds)
         if found is None:
             raise SystemExit(f"No search has been measured in {folder}: run `measure` first.")
         scoring.score(found)

@@ -64,12 +64,17 @@ class Found(NamedTuple):
         return next(grid.chance for (name, _), grid in self.grids.items() if name == task)
 
 
-def load(folder: pathlib.Path, names: list[str]) -> Found | None:
-    """Read what was measured of these tasks; return `None` where no task has a search in the whole space."""
+def load(folder: pathlib.Path, names: list[str], seeds: int) -> Found | None:
+    """Read what was measured of these tasks and seeds.
+
+    Returns:
+        `None` where no task has a search in the whole space.
+    """
     found = {}
     for search in store.read(folder / "searches", lambda config: searches.MeasuredSearch(**config)):
         oracle = "random" if ARMS[search.arm].is_tpe else search.oracle
-        found[search.task, oracle, search.arm, search.seed] = search
+        if search.seed < seeds:
+            found[search.task, oracle, search.arm, search.seed] = search
     measured = grids.load(folder / "grids")
     best: dict[str, float] = {}
     for (name, _), grid in measured.items():
