@@ -1,0 +1,1 @@
+"""Whether a search with a sweep is sooner at a good result."""
