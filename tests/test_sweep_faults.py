@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import lrtuner
 from lrtuner.sweep import sweep_in_training
+from lrtuner.sweep.compiling import MOST_SMALL
 
 ROWS, SIZE, HOLE = 160, 16, 53
 RNG = np.random.default_rng(0)
@@ -237,3 +238,18 @@ class TestOutliers:
         assert not curve.training.has_outliers
         found = lrtuner.suggest_range(curve)
         assert found.max_lr <= curve.learning_rates[curve.blow_up]
+
+
+@pytest.mark.parametrize(("source", "is_run_again"), [("arrays", False), ("generator", True)])
+def test_a_batch_of_a_large_model_is_run_again_where_it_is_at_hand(source, is_run_again):
+    """To find the batch in arrays again, the model would have to be compiled once more."""
+    y = np.copy(Y)
+    y[HOLE] = 1e4
+    layers = [keras.layers.Dense(6) for _ in range(MOST_SMALL // 2)]
+    model = keras.Sequential([keras.layers.Input((6,)), *layers, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    report = sweep(model, *SOURCES[source](X, y), max_lr=1e-6, random_order=True, shuffle=True)
+    # A high loss among the first five is no blow-up to begin with.
+    is_early = is_run_again and report.curve.losses[:5].max() > 1e5
+    assert (report.curve.training.has_outliers or is_early) == is_run_again
+    assert not model.run_eagerly

@@ -14,7 +14,7 @@ import keras
 
 from lrtuner.curve import LRCurve, Training
 from lrtuner.sweep.calls import SweepFinished, binding, check_trainable, takes
-from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
+from lrtuner.sweep.compiling import compiled_quickly, is_small, steps_per_call
 from lrtuner.sweep.data import (
     SweepData,
     in_given_order,
@@ -170,7 +170,7 @@ class SweptFit:
             finder.close()
             self._sweep_again(finder, in_given_order(self._arguments))
         height = height_of_outlier(finder.curve.losses) if finder.curve else None
-        if height is None or finder.start is None:
+        if height is None or not self._is_worth_inspecting(finder):
             return
         if self._inspect(finder, height).holes is not None:
             finder.expect_outliers()
@@ -228,11 +228,20 @@ class SweptFit:
     def _fault(self, finder: FinderInTraining, curve: LRCurve) -> str | None:
         """Run the batch at which the loss turned NaN at the first weights; return its fault, if any."""
         loss, index = float(curve.losses[-1]), len(curve) - 1
-        if finder.start is None:
+        if not self._is_worth_inspecting(finder):
             where = holes_in_arrays(self._arguments)
             return None if where is None else fault_in_words(loss, index + 1, {"x": 1}, self._arguments)
         holes = self._inspect(finder, math.inf).holes
         return None if holes is None else fault_in_words(loss, index + 1, holes, self._arguments)
+
+    def _is_worth_inspecting(self, finder: FinderInTraining) -> bool:
+        """Return whether the batch that ended the sweep can be run again in much less time than the sweep.
+
+        A large model takes as long to compile for that as for the sweep, so it must be one batch, uncompiled.
+        """
+        if finder.start is None or finder.curve is None:
+            return False
+        return is_small(self._model) or finder.data.only(len(finder.curve) - 1) is not None
 
     def _inspect(self, finder: FinderInTraining, limit: float) -> Inspection:
         """Run the batch that has ended the sweep at the weights of the start."""
@@ -249,12 +258,16 @@ class SweptFit:
         after = Snapshot(self._model)
         finder.start.restore()
         self._model.steps_per_execution = 1
+        was_eager = self._model.run_eagerly
+        if not is_small(self._model):
+            self._model.run_eagerly = True
         try:
             # What can't be run again stays unexplained.
             with preserved_random_state(), contextlib.suppress(Exception):
                 self._restart_random()
                 self._fit(only or finder.data.arguments, inspection)
         finally:
+            self._model.run_eagerly = was_eager
             inspection.close()
             after.restore()
         return inspection
