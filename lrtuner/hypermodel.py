@@ -350,7 +350,7 @@ class _SweepRun:
                 self._probe.start_at_usual_rate(one, [optimizer, *others])
         self._at_one_rate.enter_context(rates_shared(optimizer, others))
         names = task.learning_rates or self._settings.learning_rates or (name,)
-        sweeps = max(sum(len(self._settings.settings(hyperparameters, each)) for each in names), 1)
+        sweeps = max(sum(len(self._settings.active_settings(hyperparameters, each)) for each in names), 1)
         return SweepOrder(optimizer, task.epochs, sweeps, self._title(name, sweeps), self._check_search)
 
     def _followed(self, name: str, listed: Sequence[str]) -> tuple[str, list[Any], Relation]:

@@ -94,9 +94,6 @@ class SettingSpace:
             found.setdefault(setting_key(setting), setting)
         return list(found.values())
 
-    # Earlier name, until every caller has the new one.
-    settings = active_settings
-
     def to_config(self) -> dict[str, Any]:
         """Return the settings as a dict for JSON."""
         return {

@@ -283,7 +283,7 @@ class SettingRanges:
     def _all_values(self, name: str) -> list[Setting]:
         """Return values for each setting of a learning rate and, if they move its range, each batch size."""
         space, settings = self._wrapped.hyperparameters, self.setting_space
-        found = settings.settings(space, name)
+        found = settings.active_settings(space, name)
         batch_size = settings.batch_size
         if batch_size is None:
             return found

@@ -165,7 +165,7 @@ class Schedule:
         settings = self._ranges.found_settings
         if settings is not None and (self.all_come_first or self._ranges.must_come_first()):
             for name in self._names.known():
-                for setting in settings.settings(self._wrapped.hyperparameters, name):
+                for setting in settings.active_settings(self._wrapped.hyperparameters, name):
                     if self._ranges.sweep_of(name, setting) is None:
                         self.add(name, setting)
         self.search_may_begin = not len(self)
