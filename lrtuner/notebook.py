@@ -88,8 +88,7 @@ def sweeps_as_html(sweeps: Sequence[Sweep], png: bytes) -> str:
 
 
 def _row(sweep: Sweep) -> str:
-    evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
-    note = sweep.reason or ("" if evidence is None else evidence.caveat)
+    note = sweep.reason or sweep.caveat
     ends = [
         sweep.declared,
         None if sweep.lr_range is None else (sweep.lr_range.min_lr, sweep.lr_range.max_lr),

@@ -146,18 +146,7 @@ class SearchResults:
     # --- Pictures -------------------------------------------------------------------------------------------
 
     def plot_sweeps(self, ax: Any = None) -> Any:
-        """Draw the sweeps' curves with their ranges, and the finished trials in a panel below.
-
-        Args:
-            ax: Matplotlib `Axes` to draw on; by default those of a new figure.
-
-        Returns:
-            The matplotlib `Axes` of the curves.
-
-        Raises:
-            RuntimeError: No sweep has finished yet.
-            TypeError: `ax` is no matplotlib `Axes`.
-        """
+        """Draw the sweeps and the trials: see `LRRangeOracle.plot_sweeps` for result and errors."""
         from lrtuner.plot import plot_sweeps
 
         if not self.sweeps:
@@ -169,18 +158,7 @@ class SearchResults:
         )
 
     def plot_search(self, ax: Any = None) -> Any:
-        """Draw the objective of each finished trial over its learning rate, with the sweeps' ranges.
-
-        Args:
-            ax: Matplotlib `Axes` to draw on; by default those of a new figure.
-
-        Returns:
-            The matplotlib `Axes`.
-
-        Raises:
-            RuntimeError: No trial with a learning rate has finished yet.
-            TypeError: `ax` is no matplotlib `Axes`.
-        """
+        """Draw the trials over their rates: see `LRRangeOracle.plot_search` for result and errors."""
         from lrtuner.plot import plot_search
 
         sweeps: list[Any] = [*self.sweeps, *self.settings_not_swept()]

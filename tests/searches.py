@@ -77,6 +77,21 @@ def search(tuner, **arguments):
     return tuner
 
 
+def search_rates(directory, hypermodel, names, **arguments):
+    """Search several learning rates of one model, each between 1e-3 and 1e-2 after its sweep."""
+    several = lrtuner.RandomSearch(
+        hypermodel,
+        objective="val_loss",
+        max_trials=4,
+        seed=3,
+        steps=60,
+        learning_rate=names,
+        rule=lambda _: (1e-3, 1e-2),
+        directory=directory,
+    )
+    return search(several, **arguments)
+
+
 def rates(tuner):
     return [trial.hyperparameters.values[RATE] for _, trial in sorted(tuner.oracle.trials.items())]
 

@@ -6,7 +6,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
-from searches import FIT, X, Y, build_branches, compiled, warned
+from searches import FIT, X, Y, build_branches, compiled, search_rates, warned
 
 import lrtuner
 from lrtuner.protocol import is_own_trial
@@ -327,19 +327,7 @@ def test_a_rate_of_one_of_several_optimizers(tmp_path):
         model.compile(head, loss="mse")
         return model
 
-    names = ["head_lr", "encoder_lr"]
-    keras.utils.set_random_seed(11)
-    tuner = lrtuner.RandomSearch(
-        build,
-        objective="val_loss",
-        max_trials=4,
-        seed=3,
-        steps=60,
-        learning_rate=names,
-        rule=lambda _: (1e-4, 1e-2),
-        directory=tmp_path,
-    )
-    tuner.search(X, Y, **FIT)
+    tuner = search_rates(tmp_path, build, ["head_lr", "encoder_lr"])
     assert sweep_settings(tuner.oracle) == {
         "head_lr": [{"encoder": "shared"}, {"encoder": "own"}],
         "encoder_lr": [{"encoder": "own"}],

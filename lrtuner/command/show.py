@@ -84,7 +84,7 @@ def _sweep_document(results: SearchResults, sweep: Sweep) -> dict[str, Any]:
     better = None if advice is None else [advice.better.min_lr, advice.better.max_lr]
     # The hyperparameters of a sweep's model are a whole search space.
     config = {key: value for key, value in sweep.to_config().items() if key != "hyperparameters"}
-    return {**config, "steps": _steps(sweep), "caveat": _caveat(sweep), "search_next": better}
+    return {**config, "steps": _steps(sweep), "caveat": sweep.caveat, "search_next": better}
 
 
 def _lines(results: SearchResults, most_trials: int, pictures: list[str]) -> list[str]:
@@ -115,8 +115,8 @@ def _sweep_lines(results: SearchResults, sweep: Sweep) -> list[str]:
         lines.append(f"  {sweep.outcome}")
     else:
         lines.append(f"  {declared}, not narrowed: {sweep.reason}")
-    if _caveat(sweep):
-        lines.append(f"  Note: {_caveat(sweep)}.")
+    if sweep.caveat:
+        lines.append(f"  Note: {sweep.caveat}.")
     advice = results.advice(sweep)
     if advice is not None:
         better = advice.better
@@ -128,11 +128,6 @@ def _sweep_lines(results: SearchResults, sweep: Sweep) -> list[str]:
 
 def _steps(sweep: Sweep) -> int:
     return 0 if sweep.curve is None else len(sweep.curve)
-
-
-def _caveat(sweep: Sweep) -> str:
-    evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
-    return "" if evidence is None else evidence.caveat
 
 
 def _between(ends: tuple[float, float]) -> str:

@@ -55,8 +55,7 @@ def sweep_ended(
         warn(line)
         return line
     batches = 0 if sweep.curve is None else len(sweep.curve)
-    evidence = None if sweep.lr_range is None else sweep.lr_range.evidence
-    caveat = f"; {evidence.caveat}" if evidence is not None and evidence.caveat else ""
+    caveat = f"; {sweep.caveat}" if sweep.caveat else ""
     remarks = f" {narrowed.remark}" if narrowed.remark else ""
     remarks += "".join(f" {name} was held at {rate:.3g}." for name, rate in held.items())
     remarks += f" Picture: {picture}" if picture else ""

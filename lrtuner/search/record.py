@@ -67,6 +67,12 @@ class Sweep:
     setting: Setting = dataclasses.field(default_factory=dict)
     batch_size: int | None = None
 
+    @property
+    def caveat(self) -> str:
+        """What to know before trusting the range, as one clause; empty where there is nothing to say."""
+        evidence = None if self.lr_range is None else self.lr_range.evidence
+        return "" if evidence is None else evidence.caveat
+
     @plain_if_it_fails
     def __repr__(self) -> str:
         batches = "no curve" if self.curve is None else f"{len(self.curve)} batches"
