@@ -43,6 +43,11 @@ class ReadingConstants:
     # The first decade of a sweep is too low to learn at. Its first quarter says where the loss starts.
     start_decades: float = 1.0
     start_share: int = 4
+    # Raw data can be learned from the first batch on. Where the losses of that quarter fall by more than so
+    # many standard deviations of a trend in noise, half of them say where the loss starts, and so on, down
+    # to so many losses.
+    start_trend: float = 3.0
+    start_points: int = 6
     # In standard deviations of the smoothed loss. Simulated: 1 sweep of normal noise in 100 passes at 10 to
     # 300 batches, and 2 of Student's t with 3 degrees of freedom.
     significant: float = 4.0
@@ -175,6 +180,9 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     end = curve.blow_up
     x, losses = np.log10(curve.learning_rates[curve.usable]), curve.losses[curve.usable]
     _check_usable(curve, x, losses, fewest)
+    # In units of the largest loss, nothing overflows.
+    scale = float(np.abs(losses).max())
+    losses = losses / scale
     if not (curve.training and curve.training.is_shuffled) and _follows_the_data(curve, x, losses):
         raise NoRangeError(
             f"The loss rose or fell at learning rates below {READING.order_rate:g}. It does so when the "
@@ -184,17 +192,15 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
         )
     n = len(x)
     density = float((n - 1) / (x[-1] - x[0]))
-    # In units of the largest loss, nothing overflows.
-    scale = float(np.abs(losses).max())
-    losses = losses / scale
     # Heights in the losses' own units, as far as floating point has them.
     most = float(np.finfo(np.float64).max)
     if n < READING.min_points:
         edge_of_few = None if end is None else float(x[-1])
         spread = min(float(np.std(losses)) * scale, most)
         return Reading(batches=n, density=density, noise=spread, edge=edge_of_few)
-    heights, noise, unit = _heights(losses)
-    smooth, deviation = _smooth(x, heights, noise)
+    start = _start_length(losses)
+    heights, noise, unit = _heights(losses, start)
+    smooth, deviation = _smooth(x, heights, noise, start)
     settled = np.flatnonzero(x - x[0] >= READING.start_decades - READING.slack)
     edge, descended = _edge(x, smooth, deviation, settled)
     noise_of_losses = min(noise * unit * scale, most)
@@ -306,19 +312,36 @@ def _lowest(losses: FloatArray) -> float:
     return min(float(np.median(losses[i : i + 5])) for i in range(len(losses) - 4))
 
 
-def _start_length(n: int) -> int:
-    """Return how many of `n` losses say where the loss starts."""
-    return max(4, n // READING.start_share)
+def _start_length(losses: FloatArray) -> int:
+    """Return how many of the losses say where the loss starts: fewer where it falls from the first on."""
+    n = len(losses) // READING.start_share
+    while n > READING.start_points and _trend(losses[:n]) < -READING.start_trend:
+        n //= 2
+    return max(4, n)
 
 
-def _heights(losses: FloatArray) -> tuple[FloatArray, float, float]:
+def _trend(values: FloatArray) -> float:
+    """Return how far values fall (below 0) or rise, in standard deviations of what noise does.
+
+    The test of Mann 1945, "Nonparametric Tests Against Trend". It counts the pairs that rise, less those that
+    fall.
+    """
+    n = len(values)
+    rises = float(np.triu(np.sign(values[None, :] - values[:, None])).sum())
+    return rises / math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+
+
+def _heights(losses: FloatArray, k: int) -> tuple[FloatArray, float, float]:
     """Return the losses' heights above the start in units of the descent, and how noisy they are.
+
+    Args:
+        losses: Shape `(n,)`.
+        k: How many of them say where the loss starts.
 
     Returns:
         The heights, shape `(n,)`; the standard deviation of one height; and the unit in units of the losses.
     """
     n = len(losses)
-    k = _start_length(n)
     start = float(np.median(losses[:k]))
     jump = float(np.median(np.abs(np.diff(losses[: max(k, n // 2) + 1])))) / MEDIAN_DIFFERENCE
     lowest = _lowest(losses)
@@ -337,12 +360,12 @@ def _capped(heights: FloatArray) -> FloatArray:
     return capped
 
 
-def _smooth(x: FloatArray, heights: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
-    """Return the smoothed heights, and the standard deviation of each of them against the start's."""
+def _smooth(x: FloatArray, heights: FloatArray, noise: float, k: int) -> tuple[FloatArray, FloatArray]:
+    """Return the smoothed heights, and the standard deviation of each against the start's `k` heights."""
     capped = _capped(heights)
     weights = list(local_linear_weights(x, smoothing_bandwidth(x)))
     smooth = np.array([w @ capped[first : first + len(w)] for first, w in weights])
-    variance_of_start = READING.median_variance / _start_length(len(x))
+    variance_of_start = READING.median_variance / k
     return smooth, noise * np.sqrt(np.array([w @ w for _, w in weights]) + variance_of_start)
 
 

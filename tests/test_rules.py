@@ -41,6 +41,21 @@ def test_range_lies_around_the_end_of_the_descent(n, fall):
     assert 1.3 < found.decades < 1.9
 
 
+@pytest.mark.parametrize("n", [100, 300])
+def test_descent_in_the_first_quarter_is_seen(n):
+    curve = sweep(n, fall=-6.6, explode=-1.0, noise=0.02)
+    curve = dataclasses.replace(curve, training=Training(optimizer="SGD", momentum=0.0, is_shuffled=True))
+    found = suggest_range(curve)
+    assert found.evidence.is_from_curve
+    assert found.min_lr < 10**-5.5 < found.max_lr < 10**-3
+
+
+def test_largest_floats_do_not_overflow():
+    losses = np.zeros(45)
+    losses[3], losses[4] = 1.7e308, -1e308
+    suggest(LRCurve(geometric_ramp(1e-7, 10, 45), losses))
+
+
 def test_long_sweeps_give_narrower_ranges():
     assert suggest_range(sweep(300)).decades < suggest_range(sweep(50)).decades
 
