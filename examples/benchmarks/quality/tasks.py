@@ -6,7 +6,7 @@ import functools
 
 from bench.task import Task
 
-from quality import drawn, everyday, handmade
+from quality import drawn, everyday, handmade, raw
 
 CALIBRATION, HELD_OUT = "calibration", "heldout"
 # A few that train fast and have little in common.
@@ -27,7 +27,7 @@ def halves() -> dict[str, dict[str, Task]]:
     """Return the tasks of each half by name. No data are made, and Keras is not imported."""
     calibration, held_out = everyday.tasks()
     groups = {
-        CALIBRATION: [*handmade.TASKS, *calibration, *map(drawn.task, range(400))],
+        CALIBRATION: [*handmade.TASKS, *raw.TASKS, *calibration, *map(drawn.task, range(400))],
         HELD_OUT: [*held_out, *map(drawn.task, range(400, 580))],
     }
     return {half: {task.name: task for task in group} for half, group in groups.items()}
