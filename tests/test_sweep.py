@@ -15,7 +15,7 @@ from lrtuner.sweep import (
     preserved_random_state,
     sweep_in_training,
 )
-from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
+from lrtuner.sweep.compiling import compiled_quickly, is_worth_compiling, steps_per_call
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -482,14 +482,14 @@ def test_random_state_is_preserved():
 # --- Whatever a Keras user brings ---------------------------------------------------------------------------
 
 
-def assert_swept_as_by_hand(make_model, x, y, *, swept=None, batch_size=28, rtol=1e-5, **arguments):
+def assert_swept_as_by_hand(make_model, x, y, *, swept=None, batch_size=28, steps=12, rtol=1e-5, **arguments):
     """Compares a sweep with Keras' own `train_on_batch`, the rate set before each batch."""
     keras.utils.set_random_seed(1)
     model = make_model()
     source = (x, y) if swept is None else swept()
     # Metrics have no variables before the first fit.
     before = state_of(model, metrics=False) if model.built else None
-    curve = sweep(model, *source, batch_size=batch_size if swept is None else None, steps=12, **arguments)
+    curve = sweep(model, *source, batch_size=batch_size if swept is None else None, steps=steps, **arguments)
     if before is not None:
         assert_same(before, state_of(model, metrics=False))
     # A few optimizers blow up before the ramp's end.
@@ -515,8 +515,20 @@ def of_many_layers():
     return model
 
 
-def test_model_of_many_layers():
-    assert_swept_as_by_hand(of_many_layers, X, Y, rtol=1e-3)
+# The shorter sweep of a model of many layers is not compiled.
+@pytest.mark.parametrize("steps", [12, 30])
+def test_model_of_many_layers(steps):
+    model = assert_swept_as_by_hand(of_many_layers, X, Y, steps=steps, rtol=1e-3)
+    assert not model.run_eagerly
+
+
+@only_tensorflow
+def test_short_sweeps_of_large_models_are_not_compiled():
+    model = of_many_layers()
+    assert not is_worth_compiling(model, 12)
+    for compiled in (is_worth_compiling(model, 30), is_worth_compiling(model, None)):
+        assert compiled
+    assert is_worth_compiling(linear(), 12)
 
 
 @only_tensorflow

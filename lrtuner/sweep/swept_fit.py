@@ -118,7 +118,7 @@ class FinderInTraining(LRFinder):
 class SweptFit:
     """Stands in for a model's `fit`: its first call is the sweep, a second one ends the training code."""
 
-    _CHANGED = ("steps_per_execution", "train_function", "history", "stop_training")
+    _CHANGED = ("run_eagerly", "steps_per_execution", "train_function", "history", "stop_training")
 
     def __init__(
         self, model: Any, new_finder: Callable[[dict[str, Any]], FinderInTraining], *, shuffle: bool

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lrtuner.sweep.calls import SweepFinished, binding, epochs_of, run_until_fit
+from lrtuner.sweep.compiling import is_worth_compiling
 from lrtuner.sweep.data import rows_declared
 from lrtuner.sweep.recorders import Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder, SweepReport
@@ -53,6 +54,8 @@ def sweep_in_training(
     def new_finder(arguments: dict[str, Any]) -> FinderInTraining:
         verbose = arguments.get("verbose", "auto")
         order = on_start(verbose)
+        if recorder is None and not is_worth_compiling(model, steps):
+            model.run_eagerly = True
         return FinderInTraining(
             min_lr,
             max_lr,

@@ -70,18 +70,22 @@ def measure(name: str, small: Callable[[str], Any], *, swept: bool, seed: int) -
         seen["build"] += time.process_time() - start
         return model
 
-    before, new_losses = recorders.CompiledRecorder.before_batch, recorders.CompiledRecorder.new_losses
+    def time_steps_of(recorder: type[recorders.Recorder]) -> None:
+        before, new_losses = recorder.before_batch, recorder.new_losses
 
-    def before_batch(self: Any, position: int) -> None:
-        clock["last"] = time.process_time()
-        before(self, position)
+        def before_batch(self: Any, position: int) -> None:
+            clock["last"] = time.process_time()
+            before(self, position)
 
-    def timed_losses(self: Any, position: int, logs: dict[str, Any]) -> list[float]:
-        seen["steps" if position else "compile"] += time.process_time() - clock["last"]
-        return new_losses(self, position, logs)  # type: ignore[no-any-return]
+        def timed_losses(self: Any, position: int, logs: dict[str, Any]) -> list[float]:
+            seen["steps" if position else "compile"] += time.process_time() - clock["last"]
+            return new_losses(self, position, logs)
 
-    recorders.CompiledRecorder.before_batch = before_batch
-    recorders.CompiledRecorder.new_losses = timed_losses
+        recorder.before_batch = before_batch
+        recorder.new_losses = timed_losses
+
+    time_steps_of(recorders.CompiledRecorder)
+    time_steps_of(recorders.StepwiseRecorder)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 100, (64, *shape)) if name == "transformer" else rng.random((64, *shape), "float32")
     y = np.eye(10, dtype="float32")[rng.integers(0, 10, 64)]
