@@ -38,6 +38,7 @@ from lrtuner.sweep import (
     NoSweepError,
     SweepOrder,
     UnusableModelError,
+    is_small,
     preserved_random_state,
     rates_shared,
     sweep_in_training,
@@ -312,7 +313,7 @@ class _SweepRun:
             report = sweep_in_training(
                 model,
                 lambda: train(self._hyperparameters),
-                on_start=self._begin,
+                on_start=lambda verbose: self._begin(model, verbose),
                 min_lr=self._task.min_lr,
                 max_lr=self._task.max_lr,
                 steps=self._task.steps,
@@ -327,12 +328,13 @@ class _SweepRun:
             report=report, relation=self._relation, settings=settings, learning_rate=self._learning_rate
         )
 
-    def _begin(self, verbose: Any) -> SweepOrder:
+    def _begin(self, model: Any, verbose: Any) -> SweepOrder:
         """Look at the model when `model.fit` is called: until then, training code may declare and compile."""
         task, hyperparameters = self._task, self._hyperparameters
         name = find_learning_rate(hyperparameters, _first_registered(hyperparameters, task))
         if task.is_first or self._settings is None:
-            if verbose != 0 and self._settings is None:
+            if verbose != 0 and self._settings is None and not is_small(model):
+                # That can take seconds.
                 print("Learning-rate sweep: models are built to see what chooses the optimizer", flush=True)
             self._settings, own = self._probe.settings(
                 task.learning_rates or (name,),

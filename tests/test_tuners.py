@@ -389,10 +389,24 @@ class TestOptions:
         assert build_model(model).optimizer.learning_rate == np.float32(best[RATE])
         assert set(narrowed.oracle.sweeps[0].hyperparameters.values) == {"units", RATE}
 
+    def test_lines_before_a_large_model_is_swept(self, tmp_path, capsys):
+        def build_large(hp):
+            layers = [keras.layers.Dense(2) for _ in range(14)]
+            model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(declared_rate(hp)), "mse")
+            return model
+
+        search(tuner(tmp_path, build_large, oracle=random_search(1)), verbose=1)
+        out = capsys.readouterr().out
+        built, compiled_once = out.find("models are built to see"), out.find("once the model is compiled")
+        assert 0 <= built < compiled_once < out.find("narrowed to")
+
     @pytest.mark.parametrize("verbose", [0, 1])
     def test_one_line_when_the_sweep_ends(self, tmp_path, capsys, verbose):
         narrowed = search(tuner(tmp_path, oracle=random_search(1)), verbose=verbose)
-        lines = [line for line in capsys.readouterr().out.splitlines() if "narrowed" in line]
+        out = capsys.readouterr().out
+        assert "models are built" not in out
+        lines = [line for line in out.splitlines() if "narrowed" in line]
         if verbose == 0:
             assert lines == []
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lrtuner.sweep.compiling import is_small
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
 from lrtuner.sweep.find import find_lr
 from lrtuner.sweep.finder import LRFinder, check_ramp, default_steps
@@ -32,6 +33,7 @@ __all__ = [
     "compiled_with",
     "default_steps",
     "find_lr",
+    "is_small",
     "momentum_of",
     "optimizers_of",
     "own_optimizer",
