@@ -3,7 +3,20 @@
 import gc
 import os
 
+# Before NumPy and TensorFlow are imported, here or in the processes that tests start. oneDNN compiles its
+# kernels anew for the shapes of each model, and the models here are trained for too few batches to gain by
+# it. OpenBLAS's threads wait for one another in loops, and take the time of what is tested beside.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
+import matplotlib
+
+# Half of the time of a picture is its ticks'. The pictures that searches leave are looked at in test_plot.py,
+# which draws them whole.
+matplotlib.rcParams.update(
+    {"xtick.bottom": False, "xtick.labelbottom": False, "ytick.left": False, "ytick.labelleft": False}
+)
 
 hypothesis.settings.register_profile("default", max_examples=200, deadline=None)
 hypothesis.settings.register_profile("benchmark", max_examples=10_000, deadline=None)

@@ -35,7 +35,7 @@ if NAME == "chief":
     # KerasTuner's chief looks every 20 s whether its workers are done, and does nothing else then.
     from keras_tuner.src.distribute import oracle_chief
 
-    oracle_chief.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 1)))
+    oracle_chief.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.1)))
 
 strategy = None
 if options.get("strategy") and NAME != "chief":
@@ -64,12 +64,12 @@ def number_of_sweep():
             return f"sweep {number}"
 
 
-def wait_for(number):
-    """Wait until another sweep has begun, or long enough to know that it won't."""
+def wait_for(event):
+    """Wait for "sweep 1" or "end of sweep 1" of any process, or long enough to know that it won't come."""
     end = time.monotonic() + 60
-    while number and not os.path.exists(os.path.join(options["directory"], number)):
+    while event and not os.path.exists(os.path.join(options["directory"], event)):
         if time.monotonic() > end:
-            raise RuntimeError(f"{number} has not begun.")
+            raise RuntimeError(f"There was no {event}.")
         time.sleep(0.05)
 
 
@@ -94,13 +94,17 @@ class Recorded(kt.HyperModel):
             number = number_of_sweep()
             if options.get("die") == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(options.get("seconds", {}).get(number, 0))
             wait_for(options.get("wait_for", {}).get(number))
         if sweep and options.get("failure") == "raises":
             raise OSError("the data is gone")
         if not sweep and options.get("failure") == "trials":
             raise OSError("the data is gone")
-        results = model.fit(*args, **kwargs)
+        try:
+            results = model.fit(*args, **kwargs)
+        finally:
+            # A sweep leaves this code by an exception.
+            if sweep:
+                open(os.path.join(options["directory"], f"end of {number}"), "w").close()
         log("end")
         return results
 

@@ -140,7 +140,9 @@ def test_a_strategy_of_two_devices_on_a_worker(tmp_path):
 def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):
     """The first dies, the second takes longer than its lease, the third is quick: one result counts."""
     names = (CHIEF, "worker0", "worker1", "worker2")
-    outcome = run(tmp_path, names=names, die="sweep 0", seconds={"sweep 1": 12}, lease=4)
+    # Nobody begins the third before the second's lease has run out.
+    slow = {"sweep 1": "end of sweep 2"}
+    outcome = run(tmp_path, names=names, die="sweep 0", wait_for=slow, lease=4)
     codes = dict(outcome.codes)
     begun = outcome.who("sweep")
     assert codes.pop(begun[0]) == -9

@@ -35,6 +35,14 @@ class Sweep:
     setting: dict = dataclasses.field(default_factory=dict)
 
 
+@pytest.fixture(autouse=True)
+def whole_pictures():
+    """Matplotlib as it is, and not as conftest.py sets it."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
 @pytest.fixture
 def ax():
     return Figure().add_subplot()
