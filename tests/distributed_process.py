@@ -24,6 +24,7 @@ from searches import (
 )
 
 import lrtuner
+from lrtuner.search import presence
 
 options = json.loads(sys.argv[1])
 keras.utils.set_random_seed(11)
@@ -36,6 +37,7 @@ if NAME == "chief":
     from keras_tuner.src.distribute import oracle_chief
 
     oracle_chief.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.1)))
+    presence._SILENCE = options.get("silence", presence._SILENCE)
 
 strategy = None
 if options.get("strategy") and NAME != "chief":

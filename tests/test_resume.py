@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import start
 from searches import (
     RATE,
     X,
@@ -400,16 +399,15 @@ class TestStateFile:
 def interrupted(directory, moments, limit, *, settings=False):
     """Run searches that are killed at these moments and begun again; check each."""
     options = json.dumps({"directory": str(directory), "moments": moments, "settings": settings})
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), options],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=limit,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(lines) == len(moments) + 1, done.stderr
+    output = directory / "output.txt"
+    environment = {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
+    process = start(PROGRAM, options, output=output, environment=environment)
+    process.join(limit)
+    process.kill()
+    process.join()
+    printed = output.read_text()
+    lines = [json.loads(line) for line in printed.splitlines() if line.startswith('{"')]
+    assert len(lines) == len(moments) + 1, printed
     reference, *runs = lines
     sweeps = 2 if settings else 1
     assert reference["events"].count("sweep") == sweeps
@@ -417,7 +415,7 @@ def interrupted(directory, moments, limit, *, settings=False):
     same = ("statuses",) if settings else ("lr_range", "batches", "rates", "statuses")
     for run in runs:
         killed, again = run["killed"], run["again"]
-        assert again["code"] == 0, (run, done.stderr)
+        assert again["code"] == 0, (run, printed)
         for key in same:
             assert again[key] == reference[key], (key, run)
         for name, lr_range in run["kept"].items():
