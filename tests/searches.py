@@ -77,12 +77,12 @@ def search(tuner, **arguments):
     return tuner
 
 
-def search_rates(directory, hypermodel, names, **arguments):
+def search_rates(directory, hypermodel, names, *, max_trials=4, **arguments):
     """Search several learning rates of one model, each between 1e-3 and 1e-2 after its sweep."""
     several = lrtuner.RandomSearch(
         hypermodel,
         objective="val_loss",
-        max_trials=4,
+        max_trials=max_trials,
         seed=3,
         steps=60,
         learning_rate=names,

@@ -38,7 +38,7 @@ class FineTunes(kt.HyperModel):
 @pytest.mark.parametrize("names", [["head_lr", "fine_lr"], ["fine_lr", "head_lr"]], ids="-".join)
 def test_a_rate_of_a_later_fit_is_searched_as_declared(tmp_path, where, names):
     with warned("trains at 'head_lr' and not at 'fine_lr', and a sweep sees the first fit alone"):
-        tuner = search_rates(tmp_path, FineTunes(where), names)
+        tuner = search_rates(tmp_path, FineTunes(where), names, max_trials=2)
     ranges = {sweep.learning_rate: sweep.lr_range for sweep in tuner.oracle.sweeps}
     assert ranges == {"head_lr": lrtuner.LRRange(1e-3, 1e-2), "fine_lr": None}
     entries = {entry.name: entry for entry in tuner.oracle.get_space().space}
@@ -56,7 +56,7 @@ def test_a_rate_that_nothing_trains_at_is_to_be_passed_to_the_first_fit(tmp_path
         return model
 
     with warned("pass it to the optimizer that the first model.fit trains with"):
-        search_rates(tmp_path, build, None)
+        search_rates(tmp_path, build, None, max_trials=2)
 
 
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
@@ -83,7 +83,7 @@ def test_the_rate_at_which_the_other_optimizer_trains_during_a_sweep(tmp_path, c
         model.compile(keras.optimizers.MultiOptimizer(optimizers), loss="mse")
         return model
 
-    tuner = search_rates(tmp_path, build, ["encoder_lr", "head_lr"], verbose=2)
+    tuner = search_rates(tmp_path, build, ["encoder_lr", "head_lr"], max_trials=2, verbose=2)
     first = tuner.oracle.sweeps[0]
     assert first.learning_rate == "encoder_lr"
     assert first.hyperparameters.values["head_lr"] == pytest.approx(held, rel=1e-5)
