@@ -69,12 +69,6 @@ class ReadingConstants:
     # Or it has turned: half of the descent is lost again, and not by noise.
     turn_share: float = 0.5
     turn_noises: float = 3.0
-    # Or, after a descent, a single batch has lost it again: by so many descents and by so many standard
-    # deviations of one batch. A net that lives on falls further by more than this share of the descent; one
-    # that is dead stays where a constant is. Neighbours do as well on 73 drawn and 60 raw calibration tasks.
-    burst_descents: float = 1.0
-    burst_noises: float = 5.0
-    burst_later: float = 0.2
     # Or, where there is no descent, the median of three neighbours, or every loss from here on, lies above
     # the start by this many standard deviations of one batch and by twice as much as the start's highest
     # loss.
@@ -208,10 +202,7 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     heights, noise, unit = _heights(losses, start)
     smooth, deviation = _smooth(x, heights, noise, start)
     settled = np.flatnonzero(x - x[0] >= READING.start_decades - READING.slack)
-    # Rows that are outliers make such batches at any rate.
-    has_outliers = curve.training is not None and curve.training.has_outliers
-    bursts = _bursts(smooth if has_outliers else heights, smooth, noise)
-    edge, descended = _edge(x, smooth, deviation, settled, bursts)
+    edge, descended = _edge(x, smooth, deviation, settled)
     noise_of_losses = min(noise * unit * scale, most)
     if descended:
         # The first such rate, not the last: losses that jump up and return had their descent before.
@@ -378,30 +369,10 @@ def _smooth(x: FloatArray, heights: FloatArray, noise: float, k: int) -> tuple[F
     return smooth, noise * np.sqrt(np.array([w @ w for _, w in weights]) + variance_of_start)
 
 
-def _bursts(heights: FloatArray, smooth: FloatArray, noise: float) -> npt.NDArray[np.bool_]:
-    """Return at which batches a descent is lost that does not go on later, shape `(n,)`."""
-    lowest = np.minimum.accumulate(smooth)
-    later = np.minimum.accumulate(smooth[::-1])[::-1]
-    lost = heights - lowest > np.maximum(-READING.burst_descents * lowest, READING.burst_noises * noise)
-    stays: npt.NDArray[np.bool_] = later > (1 + READING.burst_later) * lowest
-    return lost & stays
-
-
 def _edge(
-    x: FloatArray,
-    smooth: FloatArray,
-    deviation: FloatArray,
-    settled: IndexArray,
-    bursts: npt.NDArray[np.bool_],
+    x: FloatArray, smooth: FloatArray, deviation: FloatArray, settled: IndexArray
 ) -> tuple[int | None, bool]:
     """Find where the smoothed loss leaves the good rates upwards.
-
-    Args:
-        x: log10 rates, shape `(n,)`.
-        smooth: The smoothed heights, shape `(n,)`.
-        deviation: The standard deviation of each against the start, shape `(n,)`.
-        settled: Indices behind the first decade.
-        bursts: At which batches a descent is lost for good, shape `(n,)`.
 
     Returns:
         The index, or None; and whether the loss has descended before.
@@ -410,8 +381,6 @@ def _edge(
     for i in settled.tolist():
         lowest = min(lowest, float(smooth[i]))
         descended = descended or bool(-smooth[i] > READING.significant * deviation[i])
-        if descended and bursts[i]:
-            return i, descended
         stays = smooth[i:][x[i:] - x[i] <= READING.leave_decades + READING.slack]
         left = smooth[i] > max(READING.significant * deviation[i], READING.leave_descents)
         if left and (stays > 0).all():

@@ -41,20 +41,6 @@ def test_range_lies_around_the_end_of_the_descent(n, fall):
     assert 1.3 < found.decades < 1.9
 
 
-@pytest.mark.parametrize(("level", "is_an_end"), [(0.4, True), (-0.5, False)])
-def test_burst_that_ends_the_descent_ends_the_reading(level, is_an_end):
-    """A net that dies in a burst is level then, about as low as it had come by learning."""
-    curve = sweep(fall=-4.0, explode=10.0, noise=0.02)
-    losses = curve.losses.copy()
-    burst = 190
-    losses[burst:] += level - 0.5
-    losses[burst] = 8.0
-    edge = suggest_range(dataclasses.replace(curve, losses=losses)).evidence.edge
-    assert edge == (curve.learning_rates[burst] if is_an_end else None)
-    outlying = dataclasses.replace(curve, losses=losses, training=Training(has_outliers=True))
-    assert suggest_range(outlying).evidence.edge is None
-
-
 @pytest.mark.parametrize("n", [100, 300])
 def test_descent_in_the_first_quarter_is_seen(n):
     curve = sweep(n, fall=-6.6, explode=-1.0, noise=0.02)
