@@ -1,3 +1,4 @@
+import gc
 import random
 
 import keras
@@ -543,6 +544,25 @@ def test_only_large_models_are_compiled_without_optimizing_the_graph():
         with compiled_quickly(model):
             assert (options() != before) is is_large
         assert options() == before
+
+
+@only_tensorflow
+@pytest.mark.parametrize("kind", ["plain", "loss scale", "accumulation"])
+def test_no_graph_of_a_sweep_is_left(kind):
+    """TensorFlow keeps the graph of each step that plain `fit` compiles."""
+
+    def graphs_after_a_sweep():
+        adam = keras.optimizers.Adam(gradient_accumulation_steps=2 if kind == "accumulation" else None)
+        optimizer = keras.optimizers.LossScaleOptimizer(adam) if kind == "loss scale" else adam
+        model = linear(optimizer)
+        sweep(model, steps=12)
+        assert "_all_reduce_sum_gradients" not in vars(adam)
+        del model, adam, optimizer
+        gc.collect()
+        return sum(type(one).__name__ == "FuncGraph" for one in gc.get_objects())
+
+    before = graphs_after_a_sweep()
+    assert graphs_after_a_sweep() == before
 
 
 OPTIMIZERS = {

@@ -14,7 +14,7 @@ import keras
 
 from lrtuner.curve import LRCurve, Training
 from lrtuner.sweep.calls import SweepFinished, binding, check_trainable, takes
-from lrtuner.sweep.compiling import compiled_quickly, is_small, steps_per_call
+from lrtuner.sweep.compiling import compiled_quickly, freed_with_the_model, is_small, steps_per_call
 from lrtuner.sweep.data import (
     SweepData,
     in_given_order,
@@ -203,7 +203,8 @@ class SweptFit:
         arguments = {name: value for name, value in arguments.items() if name not in _LEFT_OUT}
         # A validation_split still decides which rows are trained on; its validation never runs.
         arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[callback], validation_freq=_ENDLESS + 1)
-        with warnings.catch_warnings(), compiled_quickly(self._model):
+        model = self._model
+        with warnings.catch_warnings(), compiled_quickly(model), freed_with_the_model(model):
             # Data of unknown length is cycled on purpose.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             self._plain_fit(
