@@ -1,4 +1,4 @@
-"""How a sweep's step is compiled: in little time, since its batches are few, and so that nothing of it stays."""
+"""How a sweep's step is compiled: in little time, for few batches, and so that nothing of it stays."""
 
 from __future__ import annotations
 
