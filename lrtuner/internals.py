@@ -7,6 +7,7 @@ Whoever reads a new version of KerasTuner need look at two places: this module, 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -119,6 +120,31 @@ def most_collisions(oracle: kt.Oracle) -> int:
 def was_tried(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
     """Return whether a trial of the oracle has had the same values."""
     return oracle._compute_values_hash(values) in oracle._tried_so_far
+
+
+def repeats_a_failure(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
+    """Return whether a Gaussian process proposes again, within a percent, what a failed trial has had.
+
+    KerasTuner's leaves failed trials out of what it learns from, so it would do so until the search dies.
+    """
+    if not isinstance(oracle, kt.oracles.BayesianOptimizationOracle):
+        return False
+    failed = [trial for trial in oracle.trials.values() if trial.status in ("FAILED", "INVALID")]
+    return any(
+        all(_is_alike(value, trial.hyperparameters.values.get(name)) for name, value in values.items())
+        for trial in failed
+    )
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0.01)
+    return bool(one == other)
+
+
+def random_proposal(oracle: kt.oracles.BayesianOptimizationOracle) -> dict[str, Any]:
+    """Return what the oracle proposes before it has enough trials to learn from."""
+    return dict(oracle._random_populate_space())
 
 
 def combinations_asked(oracle: kt.Oracle) -> int | None:

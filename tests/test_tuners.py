@@ -428,6 +428,34 @@ class TestOptions:
 
 
 class TestFailures:
+    def test_bayesian_search_does_not_die_of_one_rate_that_fails(self, tmp_path):
+        """KerasTuner's process would propose that rate again, and three failures in a row end a search."""
+
+        class FailsAtTheTop(kt.HyperModel):
+            def build(self, hp):
+                return compiled(declared_rate(hp))
+
+            def fit(self, hp, model, *arguments, **keywords):
+                if is_swept(model):
+                    return model.fit(*arguments, **keywords)
+                if hp.get(RATE) > 0.5:
+                    raise kt.errors.FailedTrialError("the loss is NaN")
+                return -math.log(hp.get(RATE))
+
+        bayesian = lrtuner.BayesianOptimization(
+            FailsAtTheTop(),
+            max_trials=9,
+            num_initial_points=4,
+            seed=3,
+            steps=60,
+            rule=lambda _: (1e-3, 1.0),
+            directory=tmp_path,
+        )
+        search(bayesian)
+        trials = list(bayesian.oracle.trials.values())
+        assert len(trials) == 9
+        assert sum(trial.status == "FAILED" for trial in trials) >= 1
+
     def failing(self, first_runs):
         """Return a hypermodel whose first runs of `fit` raise."""
         runs = []

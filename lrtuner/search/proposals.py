@@ -47,7 +47,8 @@ class Proposals:
     def propose(self, original: Callable[[str], dict[str, Any]], trial_id: str) -> dict[str, Any]:
         """Propose as the wrapped oracle does, with each learning rate in the range of its setting.
 
-        If that range is not known yet, the proposal is held until its sweep is done.
+        If that range is not known yet, the proposal is held until its sweep is done. What a Bayesian search
+        proposes although it has failed before is replaced by a random proposal.
 
         Args:
             original: The wrapped oracle's own `populate_space`.
@@ -56,10 +57,13 @@ class Proposals:
         Returns:
             What `keras_tuner.Oracle.populate_space` returns.
         """
+        repeats = False
         for _ in range(internals.most_collisions(self._wrapped)):
             if self.held is not None and self.held.trial_id == trial_id:
                 response = self.held.response
                 self._ranges.add_new_rates(response["values"])
+            elif repeats:
+                response = internals.random_proposal(self._wrapped)
             else:
                 response = original(trial_id)
             values = response.get("values")
@@ -71,6 +75,9 @@ class Proposals:
                 return {"status": "IDLE"}
             self.held = None
             moved = [self._ranges.move_inside(name, values) for name in names]
+            repeats = internals.repeats_a_failure(self._wrapped, values)
+            if repeats:
+                continue
             if not any(moved) or not self._may_ask_for_another(values):
                 return response
         return {"status": "STOPPED", "values": None}
