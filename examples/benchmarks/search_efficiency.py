@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure whether a search with a sweep is sooner at a good result, all sweeps charged.
 
-    python examples/benchmarks/search_efficiency.py             # measure and score: 50 minutes for 4 seeds
+    python examples/benchmarks/search_efficiency.py             # measure and score: 90 minutes on one core
     python examples/benchmarks/search_efficiency.py --quick     # one task, one seed: half a minute
     python examples/benchmarks/search_efficiency.py score       # score again what was measured
     python examples/benchmarks/search_efficiency.py score --picture search_efficiency.png
