@@ -41,9 +41,9 @@ def load_shipped_digits():
     return x, y, x_test, y_test
 
 
-def build_model(image_shape: tuple[int, ...], learning_rate: float) -> keras.Model:
-    """Build the notebook's CNN, with the same first weights each time."""
-    keras.utils.set_random_seed(0)
+def build_model(image_shape: tuple[int, ...], learning_rate: float, seed: int = 0) -> keras.Model:
+    """Build the notebook's CNN; the seed fixes its first weights and all that is drawn later."""
+    keras.utils.set_random_seed(seed)
     model = keras.Sequential(
         [
             keras.Input(image_shape),
@@ -65,6 +65,19 @@ def build_model(image_shape: tuple[int, ...], learning_rate: float) -> keras.Mod
     return model
 
 
+def sweep(model: keras.Model, x, y, epochs: int) -> tuple[lrtuner.LRCurve, lrtuner.LRRange]:
+    """Return the curve of a sweep, and the range for a training of so many epochs."""
+    curve = lrtuner.find_lr(model, x, y, batch_size=BATCH_SIZE, verbose=0)
+    lr_range = lrtuner.suggest_range(
+        curve,
+        optimizer="SGD",
+        momentum=0.0,
+        batch_size=BATCH_SIZE,
+        train_steps=epochs * math.ceil(len(x) / BATCH_SIZE),
+    )
+    return curve, lr_range
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", choices=["mnist", "digits"], default="mnist", help="default: %(default)s")
@@ -77,14 +90,7 @@ def main() -> None:
         model.fit(x, y, batch_size=BATCH_SIZE, epochs=arguments.epochs, verbose=2)
         return model.evaluate(x_test, y_test, verbose=0)[1]
 
-    curve = lrtuner.find_lr(build_model(x.shape[1:], DEFAULT_RATE), x, y, batch_size=BATCH_SIZE, verbose=0)
-    lr_range = lrtuner.suggest_range(
-        curve,
-        optimizer="SGD",
-        momentum=0.0,
-        batch_size=BATCH_SIZE,
-        train_steps=arguments.epochs * math.ceil(len(x) / BATCH_SIZE),
-    )
+    curve, lr_range = sweep(build_model(x.shape[1:], DEFAULT_RATE), x, y, arguments.epochs)
     rate = lr_range.suggested
     print(f"A sweep of {len(curve)} batches suggests {lr_range.min_lr:.2g} to {lr_range.max_lr:.2g}.")
 
