@@ -142,7 +142,7 @@ def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):
     names = (CHIEF, "worker0", "worker1", "worker2")
     # Nobody begins the third before the second's lease has run out. Who lives is heard of every 2 seconds.
     slow = {"sweep 1": "end of sweep 2"}
-    outcome = run(tmp_path, names=names, die="sweep 0", wait_for=slow, lease=4, silence=10)
+    outcome = run(tmp_path, names=names, die="sweep 0", wait_for=slow, lease=8, silence=10)
     codes = dict(outcome.codes)
     begun = outcome.who("sweep")
     assert codes.pop(begun[0]) == -9

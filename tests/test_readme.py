@@ -110,7 +110,7 @@ def test_the_first_screen_has_the_two_commands():
     assert len(commands) == 2
     assert [line for line in commands if line in first_screen] == commands
     assert commands[0].endswith("examples/quickstart.py")
-    assert commands[1].endswith("-m pytest -n 2 --dist worksteal")
+    assert commands[1].endswith("-m pytest -n 3 --dist worksteal")
 
 
 def test_the_readme_can_be_read_in_ten_minutes():
