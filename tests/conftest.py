@@ -5,9 +5,10 @@ import os
 
 # Before NumPy and TensorFlow are imported, here or in the processes that tests start. oneDNN compiles its
 # kernels anew for the shapes of each model, and the models here are trained for too few batches to gain by
-# it. OpenBLAS's threads wait for one another in loops, and take the time of what is tested beside.
+# it. Threads of OpenBLAS and TensorFlow wait for one another, and take the time of what is tested beside.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+for threads in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(threads, "1")
 
 import hypothesis
 import matplotlib
