@@ -7,8 +7,9 @@ import os
 # kernels anew for the shapes of each model, and the models here are trained for too few batches to gain by
 # it. Threads of OpenBLAS and TensorFlow wait for one another, and take the time of what is tested beside.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-for threads in ("OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(threads, "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import hypothesis
 import matplotlib
