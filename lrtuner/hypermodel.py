@@ -334,7 +334,7 @@ class _SweepRun:
         name = find_learning_rate(hyperparameters, _first_registered(hyperparameters, task))
         if task.is_first or self._settings is None:
             if verbose != 0 and self._settings is None and not is_small(model):
-                # That can take seconds.
+                # To build a large model takes seconds.
                 print("Learning-rate sweep: models are built to see what chooses the optimizer", flush=True)
             self._settings, own = self._probe.settings(
                 task.learning_rates or (name,),

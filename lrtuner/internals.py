@@ -123,9 +123,9 @@ def was_tried(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
 
 
 def repeats_a_failure(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
-    """Return whether a Gaussian process proposes again, within a percent, what a failed trial has had.
+    """Return whether a Bayesian search proposes again, within a percent, the values of a failed trial.
 
-    KerasTuner's leaves failed trials out of what it learns from, so it would do so until the search dies.
+    Its Gaussian process does not learn from failed trials. It would propose the same until the search dies.
     """
     if not isinstance(oracle, kt.oracles.BayesianOptimizationOracle):
         return False

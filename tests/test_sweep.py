@@ -15,7 +15,7 @@ from lrtuner.sweep import (
     preserved_random_state,
     sweep_in_training,
 )
-from lrtuner.sweep.compiling import compiled_quickly, is_worth_compiling, steps_per_call
+from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -524,11 +524,22 @@ def test_model_of_many_layers(steps):
 
 @only_tensorflow
 def test_short_sweeps_of_large_models_are_not_compiled():
-    model = of_many_layers()
-    assert not is_worth_compiling(model, 12)
-    for compiled in (is_worth_compiling(model, 30), is_worth_compiling(model, None)):
-        assert compiled
-    assert is_worth_compiling(linear(), 12)
+    import tensorflow as tf
+
+    def compiled(make_model, steps):
+        model, eager = make_model(), set()
+
+        def loss(y_true, y_pred):
+            eager.add(tf.executing_eagerly())
+            return keras.losses.mean_squared_error(y_true, y_pred)
+
+        model.compile(keras.optimizers.Adam(), loss)
+        sweep(model, steps=steps)
+        return eager == {False}
+
+    assert not compiled(of_many_layers, 12)
+    assert compiled(of_many_layers, 30)
+    assert compiled(linear, 12)
 
 
 @only_tensorflow

@@ -81,7 +81,7 @@ def freed_with_the_model(model: Any) -> Iterator[None]:
     """Compile a model's training step so that its graph goes when the model goes.
 
     Keras' optimizers add up their gradients over all devices through a custom gradient. TensorFlow keeps a
-    list of these, and with each the graph that it is part of: for good. A ResNet's takes 400 MB. On one
+    list of these, and with each the graph that it is part of: for good. That of a ResNet takes 390 MB. On one
     device there is nothing to add up, so the sum is left out.
     """
     if keras.backend.backend() != "tensorflow":

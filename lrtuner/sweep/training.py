@@ -55,6 +55,7 @@ def sweep_in_training(
         verbose = arguments.get("verbose", "auto")
         order = on_start(verbose)
         if recorder is None and not is_worth_compiling(model, steps):
+            # `SweptFit.close` puts it back.
             model.run_eagerly = True
         return FinderInTraining(
             min_lr,

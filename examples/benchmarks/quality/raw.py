@@ -19,13 +19,13 @@ def _friedman(rows: int, seed: int, noise: float) -> Split:
 
 
 def _linear(bias: float) -> Split:
-    """Make a linear function with a standard deviation of some 150, plus a constant."""
+    """Make a linear function with a standard deviation of some 200, plus a constant."""
     x, y = datasets.make_regression(1200, 10, noise=10.0, bias=bias, random_state=5)
     return split(x, y[:, None])
 
 
 def _bikes() -> Split:
-    """Make counts of hired bikes, about 160, from hour, temperature and humidity."""
+    """Make counts of hired bikes, about 140, from hour, temperature and humidity."""
     rng = np.random.default_rng(42)
     hour, warmth, damp = rng.integers(0, 24, 1600), rng.normal(15, 8, 1600), rng.uniform(20, 100, 1600)
     y = 4.5 + np.sin((hour - 6) / 24 * 2 * np.pi) + 0.03 * warmth - 0.005 * damp
