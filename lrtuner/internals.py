@@ -7,6 +7,7 @@ Whoever reads a new version of KerasTuner need look at two places: this module, 
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -140,6 +141,29 @@ def _is_alike(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=0.01)
     return bool(one == other)
+
+
+def first_proposal(oracle: kt.Oracle) -> dict[str, Any]:
+    """Return the values that an oracle would now propose for its first trial, and leave the oracle as it is.
+
+    Empty for a class that is not KerasTuner's: whether its whole state can be put back is not known.
+    """
+    searches_at_random = (
+        kt.oracles.RandomSearchOracle,
+        kt.oracles.BayesianOptimizationOracle,
+        kt.oracles.HyperbandOracle,
+    )
+    if type(oracle) not in searches_at_random:
+        return {}
+    state = copy.deepcopy(oracle.get_state())
+    # To set a state makes these anew, and the user may hold them, or have put another process there.
+    kept = {name: value for name, value in vars(oracle).items() if name in ("hyperparameters", "gpr")}
+    try:
+        response = type(oracle).populate_space(oracle, "0")
+    finally:
+        oracle.set_state(state)
+        vars(oracle).update(kept)
+    return dict(response.get("values") or {})
 
 
 def random_proposal(oracle: kt.oracles.BayesianOptimizationOracle) -> dict[str, Any]:

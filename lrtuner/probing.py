@@ -16,7 +16,7 @@ from keras_tuner.engine import hyperparameters as hp_types
 from lrtuner.curve import Training
 from lrtuner.protocol import without_reserved
 from lrtuner.rules import usual_rate
-from lrtuner.setting_finder import UNKNOWN, SettingFinder
+from lrtuner.setting_finder import UNKNOWN, Built, SettingFinder
 from lrtuner.settings import SettingSpace
 from lrtuner.space import (
     IDENTITY,
@@ -40,6 +40,20 @@ from lrtuner.sweep import (
 
 # The peak of a warm-up schedule is met to about a percent.
 _RATE_TOLERANCE = 0.02
+# Layers that bring their inputs to one scale; `RMSNormalization` is not in every Keras 3.
+_NORMALISERS = tuple(
+    layer
+    for name in (
+        "BatchNormalization",
+        "GroupNormalization",
+        "LayerNormalization",
+        "Normalization",
+        "Rescaling",
+        "RMSNormalization",
+        "UnitNormalization",
+    )
+    if (layer := getattr(keras.layers, name, None)) is not None
+)
 
 
 class RateProbe:
@@ -77,7 +91,7 @@ class RateProbe:
             The settings, and the learning rates that the sweep's own model declares.
         """
         start = without_reserved(self._hyperparameters)
-        finder = SettingFinder(start, learning_rates, self._compile_signature)
+        finder = SettingFinder(start, learning_rates, self._built)
         found = finder.find(names)
         late = [entry for name, entry in finder.late.items() if name in found.declared_in]
         self._hyperparameters.merge(late)
@@ -85,20 +99,20 @@ class RateProbe:
             found, learning_rates=()
         ), finder.rates_at_start()
 
-    def _compile_signature(self, hyperparameters: kt.HyperParameters) -> Any:
-        """Return what a model is compiled with at these values."""
+    def _built(self, hyperparameters: kt.HyperParameters) -> Built:
+        """Return what the model is like that is built at these values."""
         with freed_at_once():
             try:
                 model = self._hypermodel.build(hyperparameters)
-                signature = compiled_with(model)
+                built = Built(compiled_with(model), _normalisers_of(model))
             except Exception:
                 # Its own sweep, or trial, will say what is wrong.
-                return UNKNOWN
+                return Built(UNKNOWN)
             with contextlib.suppress(UnusableModelError):
                 rates = [peak_rate(optimizer) for optimizer in optimizers_of(model)]
                 self._seen.append((dict(hyperparameters.values), rates))
             del model
-            return signature
+            return built
 
     def followed_optimizers(self, name: str) -> tuple[list[Any], Relation]:
         """Return the optimizers of the model whose rates follow a hyperparameter, and how they follow.
@@ -282,6 +296,13 @@ def freed_at_once() -> Iterator[None]:
         if was_enabled:
             gc.enable()
         gc.collect(0)
+
+
+def _normalisers_of(model: keras.Model) -> frozenset[str]:
+    """Return the class names of a model's layers that bring their inputs to one scale."""
+    return frozenset(
+        type(layer).__name__ for layer in model._flatten_layers() if isinstance(layer, _NORMALISERS)
+    )
 
 
 def _is_same_rate(rate: float, other: float) -> bool:

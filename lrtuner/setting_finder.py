@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import keras_tuner
@@ -20,18 +20,32 @@ from lrtuner.settings import (
 )
 from lrtuner.space import is_named_like_learning_rate, remove_entry
 
-Signature = Callable[[keras_tuner.HyperParameters], Hashable]
+
+class Built(NamedTuple):
+    """What a build's model is like.
+
+    Attributes:
+        compiled: What it is compiled with, or `UNKNOWN` where it can't be built.
+        normalisers: Class names of its layers that bring their inputs to one scale.
+    """
+
+    compiled: Hashable
+    normalisers: frozenset[str] = frozenset()
+
+
+Builder = Callable[[keras_tuner.HyperParameters], Built]
 
 # At most so many models are built to find which hyperparameters choose the optimizer. A model of hundreds of
 # layers takes a second.
 MOST_BUILDS = 8
 # Of more settings than this none is built to see which are compiled alike: each has a sweep of its own.
 MOST_SETTINGS = 24
-# The signature of a model that can't be built.
+# What is not known, as of a model that can't be built.
 UNKNOWN = "unknown"
 
 # Names of what is tried before the rest where one of several hyperparameters chooses.
 _LIKELY_NAME = re.compile("optim|momentum|nesterov|solver", re.IGNORECASE)
+_LIKELY_NORMALISER = re.compile("norm|bn|scal", re.IGNORECASE)
 _OPTIMIZERS = {
     name.lower()
     for name, one in vars(keras.optimizers).items()
@@ -48,14 +62,14 @@ class _Seen:
         values: Their values, and those of what it has declared beside them, the defaults.
         declared: The hyperparameters that it declared.
         rates: Those of them that are learning rates.
-        signature: What its model is compiled with, or `UNKNOWN`.
+        built: What its model is like.
     """
 
     given: frozenset[str]
     values: Mapping[str, Any]
     declared: frozenset[str]
     rates: frozenset[str]
-    signature: Hashable
+    built: Built
 
     def holds_at(self, values: Mapping[str, Any]) -> bool:
         """Return whether a build at other values shows the same.
@@ -66,6 +80,18 @@ class _Seen:
             values[name] == self.values[name] if name in values else name not in self.given
             for name in self.declared - self.rates
         )
+
+
+class _Doing(NamedTuple):
+    """Something that a hyperparameter may do to the model.
+
+    Attributes:
+        kind: Returns what tells models apart, of a setting with some changes; `UNKNOWN` without a model.
+        is_likely: Whether one does it, by its name.
+    """
+
+    kind: Callable[[Setting, Setting], Hashable]
+    is_likely: Callable[[str], bool]
 
 
 class SettingFinder:
@@ -82,8 +108,7 @@ class SettingFinder:
         hyperparameters: The search space with the values to start from. Choice and Boolean hyperparameters
             are looked at.
         learning_rates: Names of the learning rates that are searched, as far as they are known.
-        signature: Builds a model at values, which declares its hyperparameters in them, and returns what it
-            is compiled with, or `UNKNOWN` where it can't be built.
+        build: Builds a model at values, which declares its hyperparameters in them.
 
     Attributes:
         late: Hyperparameters that the space lacks, since only settings other than its own declare them; by
@@ -94,12 +119,12 @@ class SettingFinder:
         self,
         hyperparameters: keras_tuner.HyperParameters,
         learning_rates: Sequence[str],
-        signature: Signature,
+        build: Builder,
     ) -> None:
         self.late: dict[str, Any] = {}
         self._hyperparameters = hyperparameters
         self._learning_rates = learning_rates
-        self._signature = signature
+        self._build = build
         self._first_known = {entry.name for entry in hyperparameters.space}
         self._entries = [entry for entry in hyperparameters.space if self._may_choose(entry)]
         self._seen: list[_Seen] = []
@@ -125,7 +150,7 @@ class SettingFinder:
             self._hyperparameters.merge(more)
             self._entries += more
             found = self._setting_space(self._choosing(), alike=True)
-        return found
+        return dataclasses.replace(found, normalising=self._normalising(found.names))
 
     def rates_at_start(self) -> frozenset[str]:
         """Return the learning rates that the model declares at the values to start from.
@@ -185,10 +210,10 @@ class SettingFinder:
                 # Its value stays, and the build registers it again where it declares it.
                 remove_entry(values, entry)
         given = frozenset(values.values)
-        signature = self._signature(values)
+        built = self._build(values)
         declared = frozenset(entry.name for entry in values.space if values.is_active(entry))
         rates = frozenset(entry.name for entry in values.space if self._is_rate(entry))
-        seen = _Seen(given, dict(values.values), declared, rates & declared, signature)
+        seen = _Seen(given, dict(values.values), declared, rates & declared, built)
         self._seen.append(seen)
         new = {entry.name: entry for entry in values.space if entry.name not in self._first_known}
         self.late = {**new, **self.late}
@@ -216,8 +241,14 @@ class SettingFinder:
     def _kind(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> Hashable:
         """Return what a setting's model is compiled with, and for which learning rates."""
         seen = self._look(setting, changes)
-        known = seen is not None and seen.signature is not UNKNOWN
-        return (seen.signature, self._rates_in(seen)) if seen is not None and known else UNKNOWN
+        if seen is None or seen.built.compiled is UNKNOWN:
+            return UNKNOWN
+        return seen.built.compiled, self._rates_in(seen)
+
+    def _normalisers(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> Hashable:
+        """Return the kinds of normalisation in a setting's model."""
+        seen = self._look(setting, changes)
+        return UNKNOWN if seen is None or seen.built.compiled is UNKNOWN else seen.built.normalisers
 
     def _rates_in(self, seen: _Seen) -> frozenset[str]:
         """Return the learning rates that a build declares, or those of them that are searched.
@@ -241,7 +272,9 @@ class SettingFinder:
         """
         looked = [(setting, self._look(self._stand_in(setting))) for setting in settings]
         built = [
-            (setting, seen) for setting, seen in looked if seen is not None and seen.signature is not UNKNOWN
+            (setting, seen)
+            for setting, seen in looked
+            if seen is not None and seen.built.compiled is not UNKNOWN
         ]
 
         def most_like(setting: Setting) -> _Seen:
@@ -293,9 +326,24 @@ class SettingFinder:
                 continue
             if kind == self._kind(setting, changes):
                 self._indifferent.append((setting, set(changes)))
-            elif (name := self._culprit(setting, {}, changes)) is not None:
+            elif (name := self._culprit(self._chooses, setting, {}, changes)) is not None:
                 return name
         return None
+
+    def _normalising(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the hyperparameters that add or remove normalisation, none of which is among the given."""
+        found: list[str] = []
+        while True:
+            ruled_out = {*names, *found, *self._parents(names), *self.late}
+            changes = self._changes([entry for entry in self._entries if entry.name not in ruled_out], 0)
+            kinds = (self._normalisers({}), self._normalisers({}, changes))
+            if not changes or UNKNOWN in kinds or kinds[0] == kinds[1]:
+                break
+            name = self._culprit(self._normalises, {}, {}, changes)
+            if name is None:
+                break
+            found.append(name)
+        return tuple(entry.name for entry in self._entries if entry.name in found)
 
     def _trials(self, names: Sequence[str]) -> Iterator[tuple[Setting, Setting]]:
         """Yield settings, and changes of the other hyperparameters to try beside each."""
@@ -304,7 +352,7 @@ class SettingFinder:
         if not names:
             # Most often a choice of optimizers by their names chooses.
             yield from (
-                ({}, {entry.name: self._others(entry)[0]}) for entry in rest if _lists_optimizers(entry)
+                ({}, {entry.name: self._others(entry)[0]}) for entry in rest if lists_optimizers(entry)
             )
         start, *settings = self._combinations(names)
         settings = [setting for setting in settings if self._stand_in(setting) is setting]
@@ -341,10 +389,11 @@ class SettingFinder:
         others = self._others(entry)
         return any(seen.values.get(entry.name) in others for seen in self._seen if entry.name in seen.values)
 
-    def _culprit(self, setting: Setting, held: Setting, changes: Setting) -> str | None:
+    def _culprit(self, does: _Doing, setting: Setting, held: Setting, changes: Setting) -> str | None:
         """Return one of several hyperparameters that were changed at once and changed the model.
 
         Args:
+            does: What it does to the model.
             setting: The setting beside which they were changed.
             held: Changes that are known to change nothing.
             changes: The others.
@@ -352,28 +401,34 @@ class SettingFinder:
         Returns:
             Its name, or None where no single one is seen to, as where the model can't be built.
         """
-        kind = self._kind(setting, held)
+        kind = does.kind(setting, held)
         if len(changes) == 1:
-            return (
-                None if self._kind(setting, {**held, **changes}) in (kind, UNKNOWN) else next(iter(changes))
-            )
-        likely = [name for name in changes if self._is_likely(name)]
+            return None if does.kind(setting, {**held, **changes}) in (kind, UNKNOWN) else next(iter(changes))
+        likely = [name for name in changes if does.is_likely(name)]
         first = likely if 0 < len(likely) < len(changes) else list(changes)[: len(changes) // 2]
         half = {name: changes[name] for name in first}
         rest = {name: value for name, value in changes.items() if name not in half}
-        seen = self._kind(setting, {**held, **half})
+        seen = does.kind(setting, {**held, **half})
         if seen is UNKNOWN:
             # One of the halves, or both, can't be built.
-            return self._culprit(setting, held, half) or self._culprit(setting, held, rest)
+            return self._culprit(does, setting, held, half) or self._culprit(does, setting, held, rest)
         return (
-            self._culprit(setting, {**held, **half}, rest)
+            self._culprit(does, setting, {**held, **half}, rest)
             if seen == kind
-            else self._culprit(setting, held, half)
+            else self._culprit(does, setting, held, half)
         )
+
+    @property
+    def _chooses(self) -> _Doing:
+        return _Doing(self._kind, self._is_likely)
+
+    @property
+    def _normalises(self) -> _Doing:
+        return _Doing(self._normalisers, lambda name: _LIKELY_NORMALISER.search(name) is not None)
 
     def _is_likely(self, name: str) -> bool:
         entry = next(one for one in self._entries if one.name == name)
-        return _LIKELY_NAME.search(name) is not None or _lists_optimizers(entry)
+        return _LIKELY_NAME.search(name) is not None or lists_optimizers(entry)
 
     def _stand_in(self, setting: Setting) -> Setting:
         """Return the part of a setting beside which the rest of it changes nothing, or the setting itself."""
@@ -384,9 +439,10 @@ class SettingFinder:
         return setting
 
 
-def _lists_optimizers(entry: Any) -> bool:
+def lists_optimizers(entry: Any) -> bool:
     """Return whether a hyperparameter chooses among optimizers by the names that Keras has for them."""
-    return sum(str(value).lower() in _OPTIMIZERS for value in entry.values) > 1
+    values = entry.values if isinstance(entry, hp_types.Choice) else ()
+    return sum(str(value).lower() in _OPTIMIZERS for value in values) > 1
 
 
 def _has_momentum(kind: Hashable) -> bool:

@@ -38,6 +38,9 @@ class SettingSpace:
             and what is declared beside them in a branch that the first sweep's model has not taken.
         learning_rates: Names of the learning rates where each was found in a branch of its own, that of the
             first sweep before the others; empty where there is one, or the user has named them.
+        normalising: The hyperparameters that add layers which bring their inputs to one scale, such as a
+            Boolean `batch_norm`.
+        apart: The settings beside which each value of those has a range of its own.
     """
 
     names: tuple[str, ...] = ()
@@ -45,6 +48,8 @@ class SettingSpace:
     batch_size: str | None = None
     declared_in: Mapping[str, Sequence[Setting]] = dataclasses.field(default_factory=dict)
     learning_rates: tuple[str, ...] = ()
+    normalising: tuple[str, ...] = ()
+    apart: tuple[Setting, ...] = ()
 
     def setting_of(self, values: Mapping[str, Any]) -> Setting:
         """Return the setting that a trial's values belong to, as the one that stands for all its likes.
@@ -52,6 +57,24 @@ class SettingSpace:
         Args:
             values: A trial's values; those of inactive hyperparameters are absent.
         """
+        compiled = self._compiled_as(values)
+        if compiled not in self.apart:
+            return compiled
+        return compiled | {name: values[name] for name in self.normalising if name in values}
+
+    def set_apart(self, values: Mapping[str, Any]) -> SettingSpace:
+        """Return the settings in which normalisation moves the range of those that are compiled as these.
+
+        Args:
+            values: A trial's values.
+        """
+        compiled = self._compiled_as(values)
+        if not self.normalising or compiled in self.apart:
+            return self
+        return dataclasses.replace(self, apart=(*self.apart, compiled))
+
+    def _compiled_as(self, values: Mapping[str, Any]) -> Setting:
+        """Return the setting that stands for all that are compiled alike."""
         own = self._own(values)
         return next((group[0] for group in self.alike if own in group), own)
 
@@ -82,7 +105,8 @@ class SettingSpace:
         """
         found: dict[str, Setting] = {}
         entry = next((one for one in hyperparameters.space if one.name == learning_rate), None)
-        for values in setting_combinations(hyperparameters, self.names):
+        names = (*self.names, *self.normalising) if self.apart else self.names
+        for values in setting_combinations(hyperparameters, names):
             if entry is not None and any(
                 condition.name in self.names and values.get(condition.name) not in condition.values
                 for condition in entry.conditions
@@ -102,6 +126,8 @@ class SettingSpace:
             "batch_size": self.batch_size,
             "declared_in": {name: list(settings) for name, settings in self.declared_in.items()},
             "learning_rates": list(self.learning_rates),
+            "normalising": list(self.normalising),
+            "apart": list(self.apart),
         }
 
     @classmethod
@@ -111,7 +137,10 @@ class SettingSpace:
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
-        keys = {"names", "alike", "batch_size", "declared_in", "learning_rates"}
+        keys = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(config, Mapping):
+            # An earlier version has not written these.
+            config = {"normalising": [], "apart": [], **config}
         check_keys(config, keys, cls.__name__)
         return cls(
             tuple(config["names"]),
@@ -119,6 +148,8 @@ class SettingSpace:
             config["batch_size"],
             {name: [dict(setting) for setting in held] for name, held in config["declared_in"].items()},
             tuple(config["learning_rates"]),
+            tuple(config["normalising"]),
+            tuple(dict(setting) for setting in config["apart"]),
         )
 
 

@@ -348,9 +348,59 @@ class TestSettings:
             else:
                 assert event["optimizer"] in seen
 
-    def test_no_sweep_that_no_trial_needs(self, tmp_path):
-        events = run(choosing(tmp_path, random_search(1)))
-        assert len([event for event in events if isinstance(event, str)]) <= 2
+    @pytest.mark.parametrize("name", ["RandomSearchOracle", "BayesianOptimizationOracle"])
+    def test_no_sweep_that_no_trial_needs(self, name, tmp_path):
+        swept = set()
+        for seed in range(6):
+            inner = getattr(kt.oracles, name)("val_loss", max_trials=1, seed=seed)
+            first, trial = run(choosing(tmp_path / str(seed), inner))
+            assert first == trial["optimizer"]
+            swept.add(first)
+        assert len(swept) > 1
+
+    def test_to_look_at_the_first_trial_changes_nothing(self, tmp_path):
+        inner = kt.oracles.HyperbandOracle("val_loss", max_epochs=4, seed=5)
+        oracle = choosing(tmp_path, inner)
+        before, space = copy.deepcopy(inner.get_state()), inner.hyperparameters
+        first = oracle.create_trial("tuner0")
+        assert first.hyperparameters.values["optimizer"] != space.get("optimizer")
+        assert inner.get_state() == before
+        assert inner.hyperparameters is space
+
+    def test_the_first_trial_of_a_class_of_the_users_own_is_not_looked_at(self, tmp_path):
+        inner = Recording("val_loss", max_trials=3, seed=1)
+        choosing(tmp_path, inner).create_trial("tuner0")
+        assert not hasattr(inner, "proposed")
+
+    def test_normalisation_has_a_sweep_of_its_own_where_the_range_lies_low(self, tmp_path, capsys):
+        def build(hp):
+            hp.Boolean("batch_norm")
+            return build_choice(hp, ["sgd", "adam"])
+
+        oracle = choosing(tmp_path, random_search(12), build)
+        settings = SettingSpace(("optimizer",), normalising=("batch_norm",))
+        seen = []
+        while (trial := oracle.create_trial("tuner0")).status != "STOPPED":
+            values = trial.hyperparameters.values
+            low = values["optimizer"] == "sgd" and not values["batch_norm"]
+            if is_sweep(trial.hyperparameters):
+                answer(trial, typical_losses(1e-3 if low else 1.0), settings)
+            else:
+                seen.append((values["optimizer"], values["batch_norm"], values[RATE]))
+                oracle.update_trial(trial.trial_id, {"val_loss": 1.0})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+        found = {sweep.name: sweep.lr_range for sweep in oracle.sweeps}
+        assert set(found) == {
+            "optimizer=sgd, batch_norm=False",
+            "optimizer=sgd, batch_norm=True",
+            "optimizer=adam",
+        }
+        assert {(name, norm) for name, norm, _ in seen} == {(n, b) for n in ("sgd", "adam") for b in (0, 1)}
+        for name, norm, rate in seen:
+            key = f"optimizer={name}" + (f", batch_norm={norm}" if name == "sgd" else "")
+            assert found[key].min_lr / 1.001 <= rate <= found[key].max_lr * 1.001
+        assert capsys.readouterr().out.count("each value of batch_norm gets a sweep of its own") == 1
 
     def test_the_search_is_numbered_and_seeded_as_without(self, tmp_path):
         wrapped, bare = random_search(12), random_search(12)

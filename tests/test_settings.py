@@ -3,7 +3,7 @@ import keras_tuner as kt
 import pytest
 from searches import declared_rate
 
-from lrtuner.setting_finder import MOST_BUILDS, UNKNOWN, SettingFinder
+from lrtuner.setting_finder import MOST_BUILDS, UNKNOWN, Built, SettingFinder
 from lrtuner.settings import (
     SettingSpace,
     setting_combinations,
@@ -43,11 +43,11 @@ def space(tmp_path_factory):
 
 
 def counted(builds):
-    def signature(values):
+    def look(values):
         builds.append(dict(values.values))
-        return compiled_with(build(values))
+        return Built(compiled_with(build(values)))
 
-    return signature
+    return look
 
 
 class TestFindSettings:
@@ -75,11 +75,11 @@ class TestFindSettings:
             hp.Choice(one, values if one == name else [f"{index}_{value}" for value in "abc"])
         builds = []
 
-        def signature(given):
+        def look(given):
             builds.append(dict(given.values))
-            return (("SGD", 0.0) if given.get(name) == "sgd" else (given.get(name), None),)
+            return Built((("SGD", 0.0) if given.get(name) == "sgd" else (given.get(name), None),))
 
-        found = SettingFinder(values_in_the_middle(hp, {}), [], signature).find()
+        found = SettingFinder(values_in_the_middle(hp, {}), [], look).find()
         assert found.names == (name,)
         assert len(found.active_settings(hp, "learning_rate")) == 3
         assert len(builds) <= most
@@ -89,13 +89,13 @@ class TestFindSettings:
         hp.Choice("optimizer", [f"optimizer_{index}" for index in range(12)])
         builds = []
 
-        def signature(given):
+        def look(given):
             builds.append(dict(given.values))
             name = given.get("optimizer")
             given.Float("first_lr" if name == "optimizer_0" else "other_lr", 1e-6, 10.0, sampling="log")
-            return ((name, None),)
+            return Built(((name, None),))
 
-        finder = SettingFinder(values_in_the_middle(hp, {}), [], signature)
+        finder = SettingFinder(values_in_the_middle(hp, {}), [], look)
         found = finder.find()
         assert len(builds) == MOST_BUILDS
         hp.merge(finder.late.values())
@@ -109,23 +109,22 @@ class TestFindSettings:
         hp.Choice("learning_rate", [1e-3, 1e-2])
         rates = []
 
-        def signature(given):
+        def look(given):
             rates.append(given.Choice("learning_rate", [1e-3, 1e-2]))
-            return ((given.get("optimizer"), None),)
+            return Built(((given.get("optimizer"), None),))
 
         start = values_in_the_middle(hp, {})
-        SettingFinder(start, ["learning_rate"], signature).find()
+        SettingFinder(start, ["learning_rate"], look).find()
         assert rates == [start.get("learning_rate"), 1e-3 if start.get("learning_rate") == 1e-2 else 1e-2]
 
     def test_a_model_for_each_value_of_the_longest_list_where_nothing_does(self, space):
-        def signature(values):
+        def look(values):
             builds.append(dict(values.values))
-            return ("SGD", 0.0)
+            return Built(("SGD", 0.0))
 
         builds = []
         assert (
-            SettingFinder(values_in_the_middle(space, {}), ["learning_rate"], signature).find()
-            == SettingSpace()
+            SettingFinder(values_in_the_middle(space, {}), ["learning_rate"], look).find() == SettingSpace()
         )
         # The start, a kind alone, two kinds with all the others, and the other value of the one in a branch.
         assert len(builds) == 5
@@ -135,11 +134,11 @@ class TestFindSettings:
         hp.Choice("optimizer", ["adam", "sgd", "sgd_nesterov"])
         hp.Boolean("momentum")
 
-        def signature(values):
+        def look(values):
             name, momentum = values.get("optimizer"), values.get("momentum")
-            return ("Adam",) if name == "adam" else ("SGD", momentum)
+            return Built(("Adam",) if name == "adam" else ("SGD", momentum))
 
-        found = SettingFinder(values_in_the_middle(hp, {}), [], signature).find()
+        found = SettingFinder(values_in_the_middle(hp, {}), [], look).find()
         settings = found.active_settings(hp, "learning_rate")
         assert len(settings) == 3
         assert found.setting_of({"optimizer": "adam", "momentum": True}) == settings[0]
@@ -162,9 +161,9 @@ class TestFindSettings:
 
         hp = kt.HyperParameters()
         declare(hp)
-        # All three are compiled alike, as far as the signature goes.
+        # All three are compiled alike, as far as the builds show.
         finder = SettingFinder(
-            values_in_the_middle(hp, {}), ["adam_lr"], lambda values: declare(values) and 1
+            values_in_the_middle(hp, {}), ["adam_lr"], lambda values: declare(values) and Built(1)
         )
         found = finder.find()
         assert list(finder.late) == ([] if is_scoped else ["sgd_lr"])
@@ -183,7 +182,7 @@ class TestFindSettings:
             hp.Float("learning_rate", 1e-6, 10.0, sampling="log")
             if hp.Boolean("fine_tune"):
                 hp.Float("fine_tune_lr", 1e-6, 10.0, sampling="log")
-            return ("Adam",)
+            return Built(("Adam",))
 
         hp = kt.HyperParameters()
         declare(hp)
@@ -196,10 +195,31 @@ class TestFindSettings:
         hp.Choice("optimizer", ["adam", "sgd"])
         hp.Choice("size", ["small", "broken"])
 
-        def signature(values):
-            return UNKNOWN if values.get("size") == "broken" else (values.get("optimizer"),)
+        def look(values):
+            return Built(UNKNOWN if values.get("size") == "broken" else (values.get("optimizer"),))
 
-        assert SettingFinder(values_in_the_middle(hp, {}), [], signature).find().names == ("optimizer",)
+        assert SettingFinder(values_in_the_middle(hp, {}), [], look).find().names == ("optimizer",)
+
+    @pytest.mark.parametrize(
+        ("normalising", "most"), [(("batch_norm",), 7), (("batch_norm", "rescale"), MOST_BUILDS), ((), 5)]
+    )
+    def test_what_adds_normalisation(self, normalising, most):
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", ["adam", "sgd"])
+        for name in ("act", "batch_norm", "head", "rescale", "pool"):
+            hp.Choice(name, [f"{name}_{value}" for value in "abc"])
+        builds = []
+
+        def look(given):
+            builds.append(dict(given.values))
+            kinds = {name for name in normalising if given.get(name) != f"{name}_a"}
+            return Built((given.get("optimizer"),), frozenset(kinds))
+
+        found = SettingFinder(values_in_the_middle(hp, {}), [], look).find()
+        assert (found.names, found.normalising) == (("optimizer",), normalising)
+        assert len(builds) <= most
+        # The user's own list is all that counts.
+        assert SettingFinder(values_in_the_middle(hp, {}), [], look).find(["act"]).normalising == ()
 
 
 class TestMiddle:
@@ -247,6 +267,23 @@ class TestSettings:
     def test_without_any_there_is_one(self, space):
         assert SettingSpace().active_settings(space, "learning_rate") == [{}]
         assert SettingSpace().setting_of({"kind": "adam"}) == {}
+
+    def test_normalisation_counts_beside_some(self, space):
+        act, adam = {"act": "tanh"}, {"kind": "adam"}
+        settings = SettingSpace(("kind",), normalising=("act",))
+        assert settings.setting_of({**adam, **act}) == adam
+        apart = settings.set_apart({"kind": "sgd", **act})
+        assert apart.setting_of({**adam, **act}) == adam
+        assert apart.setting_of({"kind": "sgd", **act}) == {"kind": "sgd", **act}
+        assert apart.active_settings(space, "learning_rate") == [
+            {"kind": "sgd", "act": "relu"},
+            {"kind": "sgd", "act": "tanh"},
+            adam,
+            {"kind": "rmsprop"},
+        ]
+        assert apart.set_apart({"kind": "sgd", "act": "relu"}) == apart
+        assert SettingSpace.from_config(apart.to_config()) == apart
+        assert SettingSpace(("kind",)).set_apart(adam) == SettingSpace(("kind",))
 
     def test_values(self):
         hp = kt.HyperParameters()

@@ -22,8 +22,8 @@ from lrtuner.settings import Setting, SettingSpace
 if TYPE_CHECKING:
     import keras_tuner as kt
 
-STATE_VERSION = 3
-# Version 2 lacks the bounds that each sweep has narrowed to, and the objective.
+STATE_VERSION = 4
+# Version 2 lacks the bounds that each sweep has narrowed to, and the objective; both lack what normalises.
 _OLDEST_VERSION = 2
 
 # KerasTuner's hyperparameters.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras_tuner as kt
@@ -14,6 +16,7 @@ from lrtuner.search import messages
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.ranges import SettingRanges
+from lrtuner.setting_finder import lists_optimizers
 from lrtuner.settings import Setting, SettingSpace, default_values, values_in_the_middle
 from lrtuner.space import (
     LearningRateNotFoundError,
@@ -114,15 +117,35 @@ class Schedule:
             pass
         except NothingToNarrowError as error:
             return str(error)
-        self.add(self._names.name_to_sweep_first(), None)
+        self.add(self._names.name_to_sweep_first(), None, self._optimizer_of_first_trial())
         return None
 
-    def add(self, name: str | None, setting: Setting | None) -> None:
+    def _optimizer_of_first_trial(self) -> Setting:
+        """Return the values that choose the optimizer of the first trial, as far as they are known by now.
+
+        With another optimizer, the first trial would need a second sweep, and whoever trains a large model
+        waits for both.
+        """
+        space = self._wrapped.hyperparameters
+        rates = [entry for entry in space.space if entry.name in self._names.known()]
+        # A learning rate that only some optimizers have is swept at one of those.
+        if self.all_come_first or len(rates) != 1 or rates[0].conditions:
+            return {}
+        chosen = self._options.sweep_per
+        if chosen is None:
+            chosen = [entry.name for entry in space.space if lists_optimizers(entry)]
+        proposed = internals.first_proposal(self._wrapped) if chosen else {}
+        return {name: proposed[name] for name in chosen if name in proposed}
+
+    def add(
+        self, name: str | None, setting: Setting | None, at: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Put a sweep on the list, unless the same is there already.
 
         Args:
             name: The learning rate; None if the training code is to declare it.
             setting: What sets the sweep apart from others; None for the first one, which finds the settings.
+            at: Further values to sweep at. Should no model train at them, the sweep is run without them.
         """
         space = self._wrapped.hyperparameters
         # A sweep of one learning rate leaves the others where they train. Each starts at a value of its own,
@@ -133,7 +156,7 @@ class Schedule:
         fixed |= {entry.name: _marking_value(entry) for entry in space.space if entry.name == name}
         fixed |= setting or {}
         needed = [] if name is None else [name]
-        hyperparameters = values_in_the_middle(space, fixed, needed)
+        hyperparameters = values_in_the_middle(space, {**fixed, **at}, needed)
         defaults = default_values(space, fixed, needed)
         has_fallback = defaults.values != hyperparameters.values
         settings = self._ranges.found_settings
@@ -250,7 +273,8 @@ class Schedule:
     def conclude(self, job: Job) -> None:
         """Take a finished sweep off the list, and put on it what is due next."""
         self._jobs.conclude(job)
-        if len(self._ranges.sweeps) == 1:
+        # A sweep's range may tell of more settings.
+        if len(self._ranges.sweeps) == 1 or not self.search_may_begin:
             self.add_those_that_come_first()
         self.search_may_begin = self.search_may_begin or not len(self)
 
