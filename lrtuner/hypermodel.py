@@ -38,6 +38,7 @@ from lrtuner.sweep import (
     NoSweepError,
     SweepOrder,
     UnusableModelError,
+    has_raw_inputs,
     is_small,
     preserved_random_state,
     rates_shared,
@@ -313,7 +314,7 @@ class _SweepRun:
             report = sweep_in_training(
                 model,
                 lambda: train(self._hyperparameters),
-                on_start=lambda verbose: self._begin(model, verbose),
+                on_start=lambda arguments: self._begin(model, arguments),
                 min_lr=self._task.min_lr,
                 max_lr=self._task.max_lr,
                 steps=self._task.steps,
@@ -328,12 +329,17 @@ class _SweepRun:
             report=report, relation=self._relation, settings=settings, learning_rate=self._learning_rate
         )
 
-    def _begin(self, model: Any, verbose: Any) -> SweepOrder:
-        """Look at the model when `model.fit` is called: until then, training code may declare and compile."""
+    def _begin(self, model: Any, arguments: dict[str, Any]) -> SweepOrder:
+        """Look at the model when `model.fit` is called: until then, training code may declare and compile.
+
+        Args:
+            model: The model.
+            arguments: Those of `model.fit`, by name.
+        """
         task, hyperparameters = self._task, self._hyperparameters
         name = find_learning_rate(hyperparameters, _first_registered(hyperparameters, task))
         if task.is_first or self._settings is None:
-            if verbose != 0 and self._settings is None and not is_small(model):
+            if arguments.get("verbose") != 0 and self._settings is None and not is_small(model):
                 # To build a large model takes seconds.
                 print("Learning-rate sweep: models are built to see what chooses the optimizer", flush=True)
             self._settings, own = self._probe.settings(
@@ -341,6 +347,9 @@ class _SweepRun:
                 names=None if self._settings is None else self._settings.names,
                 others_count=task.others_count,
             )
+            if self._settings.normalising and not has_raw_inputs(model, arguments["x"]):
+                # Then normalisation moves the best rate by little.
+                self._settings = dataclasses.replace(self._settings, normalising=())
             if name not in own and len(own) == 1 and (task.others_count or own <= set(task.learning_rates)):
                 # In the middle of the space, the build function takes another branch than at the defaults.
                 (name,) = own

@@ -39,8 +39,7 @@ class SettingSpace:
         learning_rates: Names of the learning rates where each was found in a branch of its own, that of the
             first sweep before the others; empty where there is one, or the user has named them.
         normalising: The hyperparameters that add layers which bring their inputs to one scale, such as a
-            Boolean `batch_norm`.
-        apart: The settings beside which each value of those has a range of its own.
+            Boolean `batch_norm`, where the training data are not scaled. Then each value has its own range.
     """
 
     names: tuple[str, ...] = ()
@@ -49,7 +48,6 @@ class SettingSpace:
     declared_in: Mapping[str, Sequence[Setting]] = dataclasses.field(default_factory=dict)
     learning_rates: tuple[str, ...] = ()
     normalising: tuple[str, ...] = ()
-    apart: tuple[Setting, ...] = ()
 
     def setting_of(self, values: Mapping[str, Any]) -> Setting:
         """Return the setting that a trial's values belong to, as the one that stands for all its likes.
@@ -57,26 +55,9 @@ class SettingSpace:
         Args:
             values: A trial's values; those of inactive hyperparameters are absent.
         """
-        compiled = self._compiled_as(values)
-        if compiled not in self.apart:
-            return compiled
-        return compiled | {name: values[name] for name in self.normalising if name in values}
-
-    def set_apart(self, values: Mapping[str, Any]) -> SettingSpace:
-        """Return the settings in which normalisation moves the range of those that are compiled as these.
-
-        Args:
-            values: A trial's values.
-        """
-        compiled = self._compiled_as(values)
-        if not self.normalising or compiled in self.apart:
-            return self
-        return dataclasses.replace(self, apart=(*self.apart, compiled))
-
-    def _compiled_as(self, values: Mapping[str, Any]) -> Setting:
-        """Return the setting that stands for all that are compiled alike."""
         own = self._own(values)
-        return next((group[0] for group in self.alike if own in group), own)
+        compiled = next((group[0] for group in self.alike if own in group), own)
+        return compiled | {name: values[name] for name in self.normalising if name in values}
 
     def declares(self, name: str, values: Mapping[str, Any]) -> bool:
         """Return whether a trial's model declares a hyperparameter, which otherwise is of no use to it.
@@ -105,8 +86,7 @@ class SettingSpace:
         """
         found: dict[str, Setting] = {}
         entry = next((one for one in hyperparameters.space if one.name == learning_rate), None)
-        names = (*self.names, *self.normalising) if self.apart else self.names
-        for values in setting_combinations(hyperparameters, names):
+        for values in setting_combinations(hyperparameters, (*self.names, *self.normalising)):
             if entry is not None and any(
                 condition.name in self.names and values.get(condition.name) not in condition.values
                 for condition in entry.conditions
@@ -127,7 +107,6 @@ class SettingSpace:
             "declared_in": {name: list(settings) for name, settings in self.declared_in.items()},
             "learning_rates": list(self.learning_rates),
             "normalising": list(self.normalising),
-            "apart": list(self.apart),
         }
 
     @classmethod
@@ -139,8 +118,8 @@ class SettingSpace:
         """
         keys = {field.name for field in dataclasses.fields(cls)}
         if isinstance(config, Mapping):
-            # An earlier version has not written these.
-            config = {"normalising": [], "apart": [], **config}
+            # An earlier version has not written it.
+            config = {"normalising": [], **config}
         check_keys(config, keys, cls.__name__)
         return cls(
             tuple(config["names"]),
@@ -149,7 +128,6 @@ class SettingSpace:
             {name: [dict(setting) for setting in held] for name, held in config["declared_in"].items()},
             tuple(config["learning_rates"]),
             tuple(config["normalising"]),
-            tuple(dict(setting) for setting in config["apart"]),
         )
 
 

@@ -372,36 +372,6 @@ class TestSettings:
         choosing(tmp_path, inner).create_trial("tuner0")
         assert not hasattr(inner, "proposed")
 
-    def test_normalisation_has_a_sweep_of_its_own_where_the_range_lies_low(self, tmp_path, capsys):
-        def build(hp):
-            hp.Boolean("batch_norm")
-            return build_choice(hp, ["sgd", "adam"])
-
-        oracle = choosing(tmp_path, random_search(12), build)
-        settings = SettingSpace(("optimizer",), normalising=("batch_norm",))
-        seen = []
-        while (trial := oracle.create_trial("tuner0")).status != "STOPPED":
-            values = trial.hyperparameters.values
-            low = values["optimizer"] == "sgd" and not values["batch_norm"]
-            if is_sweep(trial.hyperparameters):
-                answer(trial, typical_losses(1e-3 if low else 1.0), settings)
-            else:
-                seen.append((values["optimizer"], values["batch_norm"], values[RATE]))
-                oracle.update_trial(trial.trial_id, {"val_loss": 1.0})
-            trial.status = "COMPLETED"
-            oracle.end_trial(trial)
-        found = {sweep.name: sweep.lr_range for sweep in oracle.sweeps}
-        assert set(found) == {
-            "optimizer=sgd, batch_norm=False",
-            "optimizer=sgd, batch_norm=True",
-            "optimizer=adam",
-        }
-        assert {(name, norm) for name, norm, _ in seen} == {(n, b) for n in ("sgd", "adam") for b in (0, 1)}
-        for name, norm, rate in seen:
-            key = f"optimizer={name}" + (f", batch_norm={norm}" if name == "sgd" else "")
-            assert found[key].min_lr / 1.001 <= rate <= found[key].max_lr * 1.001
-        assert capsys.readouterr().out.count("each value of batch_norm gets a sweep of its own") == 1
-
     def test_the_search_is_numbered_and_seeded_as_without(self, tmp_path):
         wrapped, bare = random_search(12), random_search(12)
         trials = [event for event in run(choosing(tmp_path / "a", wrapped)) if isinstance(event, dict)]

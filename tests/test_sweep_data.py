@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import lrtuner
 from lrtuner.generators import SharedGenerators
-from lrtuner.sweep import mixing, preserved_random_state, sweep_in_training
+from lrtuner.sweep import has_raw_inputs, mixing, preserved_random_state, sweep_in_training
 from lrtuner.sweep.data import in_given_order, in_random_order
 
 ROWS, SIZE = 100, 8
@@ -435,3 +435,34 @@ def test_a_time_series_in_its_order(optimizer, trend):
 
     in_order = keras.utils.timeseries_dataset_from_array(series[:-20, None], series[20:], 20, batch_size=32)
     assert_agree(swept_range(model, in_order), swept_range(model, windows, series[20:], batch_size=32))
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 3)).astype("uint8")
+NET = [keras.layers.Dense(1)]
+
+
+@pytest.mark.parametrize(
+    ("x", "layers", "is_raw"),
+    [
+        (PIXELS, NET, True),
+        (Batches([(PIXELS[:8], Y[:8]), (PIXELS[8:], Y[8:16])]), NET, True),
+        ((batch for batch in [(PIXELS, Y[:16])]), NET, False),
+        (PIXELS / 255, NET, False),
+        (np.random.default_rng(0).normal(size=(500, 3)), NET, False),
+        (np.where(np.eye(16, 3) > 0, np.nan, PIXELS), NET, True),
+        ({"small": PIXELS / 255, "large": PIXELS}, NET, True),
+        (PIXELS, [keras.layers.Embedding(256, 2)], False),
+        (PIXELS, [keras.Sequential([keras.layers.Rescaling(1 / 255)])], False),
+        (PIXELS, [keras.layers.BatchNormalization()], True),
+        (np.array([["a word"]] * 4), NET, False),
+        (np.zeros((0, 3)), NET, False),
+    ],
+)
+def test_inputs_that_are_not_scaled(x, layers, is_raw):
+    assert has_raw_inputs(keras.Sequential(layers), x) is is_raw
+
+
+def test_inputs_of_a_dataset_that_are_not_scaled():
+    dataset = tf.data.Dataset.from_tensor_slices((PIXELS, PIXELS[:, 0])).batch(4)
+    assert has_raw_inputs(keras.Sequential(NET), dataset)
+    assert not has_raw_inputs(keras.Sequential(NET), dataset.map(lambda x, y: (x / 255, y)))

@@ -72,22 +72,6 @@ def sweep_ended(
     return line
 
 
-def normalisation_is_swept(sweep: Sweep, names: Sequence[str], *, verbose: int) -> None:
-    """Print that trials with another normalisation than a sweep's model get a sweep of their own.
-
-    Args:
-        sweep: The sweep.
-        names: The hyperparameters that add or remove normalisation.
-        verbose: 0 for silence.
-    """
-    if verbose and sweep.lr_range is not None and sweep.lr_range.evidence is not None:
-        print(
-            f"This range lies far below the {sweep.lr_range.evidence.usual:.2g} that is usual for the "
-            "optimizer, as with inputs that are not scaled. With normalisation, other rates are good there. "
-            f"So each value of {' and '.join(names)} gets a sweep of its own."
-        )
-
-
 def ranges_are_joined(sweeps: Sequence[Sweep]) -> None:
     """Warn where one space for all settings holds rates that are good for some of them alone.
 

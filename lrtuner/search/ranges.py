@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,7 +90,6 @@ class SettingRanges:
         """
         if self.found_settings is None:
             self.found_settings = settings
-        self._set_apart(sweep)
         sweep.setting = self.setting_space.setting_of(sweep.hyperparameters.values)
         done: Narrowing | None = None
         try:
@@ -112,21 +110,6 @@ class SettingRanges:
             sweep.outcome = f"{label}: {done}" if label else str(done)
         self.sweeps.append(sweep)
         return done
-
-    def _set_apart(self, sweep: Sweep) -> None:
-        """Let each kind of normalisation have a range of its own beside a sweep whose range lies low.
-
-        A range far below the rates that are usual for its optimizer tells of inputs that are not scaled.
-        There the best rate with normalisation is up to a thousand times that without, and elsewhere about
-        the same.
-        """
-        if self.found_settings is None or sweep.lr_range is None or not _lies_low(sweep.lr_range):
-            return
-        self.found_settings = self.found_settings.set_apart(sweep.hyperparameters.values)
-        for other in self.sweeps:
-            # That of another learning rate may have been swept beside the same setting.
-            other.setting = self.found_settings.setting_of(other.hyperparameters.values)
-        self._parts.clear()
 
     def label(self, sweep: Sweep) -> str:
         """Return in words what sets a sweep apart from the others; empty if there are no others."""
@@ -314,13 +297,6 @@ class SettingRanges:
                 [setting] if batch_size in setting else [{**setting, batch_size: size} for size in sizes]
             )
         ]
-
-
-def _lies_low(lr_range: LRRange) -> bool:
-    """Return whether the middle of a range lies a decade or more below what is usual for its optimizer."""
-    evidence = lr_range.evidence
-    usual = None if evidence is None else evidence.usual
-    return usual is not None and math.sqrt(lr_range.min_lr * lr_range.max_lr) <= usual / 10
 
 
 def moved_range(lr_range: LRRange, factor: float) -> LRRange:

@@ -273,8 +273,7 @@ class Schedule:
     def conclude(self, job: Job) -> None:
         """Take a finished sweep off the list, and put on it what is due next."""
         self._jobs.conclude(job)
-        # A sweep's range may tell of more settings.
-        if len(self._ranges.sweeps) == 1 or not self.search_may_begin:
+        if len(self._ranges.sweeps) == 1:
             self.add_those_that_come_first()
         self.search_may_begin = self.search_may_begin or not len(self)
 

@@ -117,7 +117,6 @@ class Sweeping:
         )
         if job.fell_back is not None and answer.report is not None:
             messages.held_at_defaults(job.fell_back)
-        apart = len(self.ranges.setting_space.apart)
         narrowed = self.ranges.add(sweep, answer.settings)
         self.schedule.conclude(job)
         before = self._combinations()
@@ -136,10 +135,6 @@ class Sweeping:
             verbose=self._wrapped.verbose,
         )
         self.lines.append(line)
-        if len(self.ranges.setting_space.apart) > apart:
-            messages.normalisation_is_swept(
-                sweep, self.ranges.setting_space.normalising, verbose=self._wrapped.verbose
-            )
         if asked is not None and left < min(before, asked):
             is_hyperband = isinstance(self._wrapped, kt.oracles.HyperbandOracle)
             messages.few_combinations(left, asked, is_hyperband=is_hyperband, verbose=self._wrapped.verbose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lrtuner.sweep.compiling import is_small
+from lrtuner.sweep.data import has_raw_inputs
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
 from lrtuner.sweep.find import find_lr
 from lrtuner.sweep.finder import LRFinder, check_ramp, default_steps
@@ -33,6 +34,7 @@ __all__ = [
     "compiled_with",
     "default_steps",
     "find_lr",
+    "has_raw_inputs",
     "is_small",
     "momentum_of",
     "optimizers_of",

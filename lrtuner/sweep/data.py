@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,11 @@ import numpy as np
 from lrtuner.sweep.datasets import shuffled_dataset
 from lrtuner.sweep.mixing import MixedBatches, mixed_by_index, mixed_in_sequence
 from lrtuner.sweep.randomness import current_seed
+
+# Inputs whose root mean square is above this are not scaled: it is 1 of standardised ones, and less of those
+# between 0 and 1 or -1 and 1.
+_RAW = 3.0
+_MOST_NUMBERS = 1_000_000
 
 
 @dataclasses.dataclass
@@ -163,6 +169,26 @@ def rows_declared(arguments: dict[str, Any]) -> int | None:
     return None if rows is None else int(rows)
 
 
+def has_raw_inputs(model: Any, x: Any) -> bool:
+    """Return whether a model is fed numbers that are far from the order of 1, such as pixels of 0 to 255.
+
+    Args:
+        model: The model. One that brings its inputs to scale, or looks them up in an `Embedding`, has none.
+        x: What `model.fit` was given: of arrays, the first million numbers are looked at, of data that can be
+            read again, the first batch. A generator is not looked at.
+    """
+    scales = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Embedding)
+    if any(isinstance(layer, scales) for layer in model._flatten_layers()) or inspect.isgenerator(x):
+        return False
+    try:
+        inputs = keras.tree.map_structure(_many_rows, x) if is_array_like(x) else some_inputs(x)
+        leaves = [keras.ops.convert_to_numpy(leaf).astype(float) for leaf in keras.tree.flatten(inputs)]
+    except Exception:
+        # Words, or nothing that can be read twice.
+        return False
+    return any(np.sqrt(np.nanmean(leaf**2)) > _RAW for leaf in leaves if leaf.size)
+
+
 def some_inputs(x: Any) -> Any:
     """Return a few inputs for a model that has no weights until it sees some."""
     if isinstance(x, keras.utils.PyDataset):
@@ -170,14 +196,18 @@ def some_inputs(x: Any) -> Any:
     if hasattr(x, "element_spec") or hasattr(x, "collate_fn"):
         batch = next(iter(x))
         return batch[0] if isinstance(batch, (tuple, list)) else batch
-    return keras.tree.map_structure(_first_row, x)
+    return keras.tree.map_structure(lambda array: _first_rows(array, 1), x)
 
 
-def _first_row(array: Any) -> Any:
+def _many_rows(array: Any) -> Any:
+    return _first_rows(array, max(_MOST_NUMBERS // max(math.prod(array.shape[1:]), 1), 1))
+
+
+def _first_rows(array: Any, rows: int) -> Any:
     if hasattr(array, "iloc"):
         # A column of a data frame has rows of one number, for Keras.
         array = array.to_numpy() if len(array.shape) > 1 else array.to_numpy()[:, None]
-    return array[:1]
+    return array[:rows]
 
 
 def _endless(

@@ -22,7 +22,7 @@ def sweep_in_training(
     max_lr: float,
     steps: int | None,
     restore: bool = False,
-    on_start: Callable[[Any], SweepOrder] = lambda _verbose: SweepOrder(),
+    on_start: Callable[[dict[str, Any]], SweepOrder] = lambda _arguments: SweepOrder(),
     recorder: type[Recorder] | None = None,
     shuffle: bool = True,
 ) -> SweepReport:
@@ -39,7 +39,8 @@ def sweep_in_training(
         max_lr: Last learning rate.
         steps: Batches in the sweep, or `None` for the default budget.
         restore: Whether to give the model back as it was.
-        on_start: Called with the `verbose` of `model.fit` when that is about to begin; says what to sweep.
+        on_start: Called with the arguments of `model.fit`, by name, when that is about to begin; says what to
+            sweep.
         recorder: What records the sweep, for comparisons; by default what serves the model best.
         shuffle: Whether to draw the batches in random order, whatever is passed to `model.fit`.
 
@@ -52,8 +53,7 @@ def sweep_in_training(
     """
 
     def new_finder(arguments: dict[str, Any]) -> FinderInTraining:
-        verbose = arguments.get("verbose", "auto")
-        order = on_start(verbose)
+        order = on_start(arguments)
         if recorder is None and not is_worth_compiling(model, steps):
             # `SweptFit.close` puts it back.
             model.run_eagerly = True
@@ -62,7 +62,7 @@ def sweep_in_training(
             max_lr,
             steps,
             restore=restore,
-            verbose=verbose,
+            verbose=arguments.get("verbose", "auto"),
             order=dataclasses.replace(order, epochs=order.epochs or epochs_of(arguments)),
             recorder=recorder or recorder_for(model),
             arguments=arguments,
