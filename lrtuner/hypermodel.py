@@ -347,7 +347,7 @@ class _SweepRun:
                 names=None if self._settings is None else self._settings.names,
                 others_count=task.others_count,
             )
-            if self._settings.normalising and not has_raw_inputs(model, arguments["x"]):
+            if self._settings.normalising and not has_raw_inputs(model, arguments.get("x")):
                 # Then normalisation moves the best rate by little.
                 self._settings = dataclasses.replace(self._settings, normalising=())
             if name not in own and len(own) == 1 and (task.others_count or own <= set(task.learning_rates)):

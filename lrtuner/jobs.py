@@ -19,6 +19,7 @@ class Job:
         learning_rate: Name of the hyperparameter that it narrows; None before it is known.
         setting: What sets it apart from the other sweeps; None for the first one, which finds the settings.
         hyperparameters: The values to sweep at.
+        instead: The values to sweep at if those give no curve; None if there are none.
         defaults: The values to sweep at if no model can be trained at those; None if they are the same.
         trial: The trial under way, or the last one.
         worker: Who runs it, or None.
@@ -31,6 +32,7 @@ class Job:
     learning_rate: str | None
     setting: Setting | None
     hyperparameters: kt.HyperParameters
+    instead: kt.HyperParameters | None = None
     defaults: kt.HyperParameters | None = None
     trial: Any = None
     worker: str | None = None

@@ -64,7 +64,8 @@ class LRRangeOracle(Findings):
         rule: How the range is read off the curve, see `suggest_range`.
         sweep_per: List of strings, the hyperparameters each of whose settings gets a sweep: a Choice, a
             Boolean or an Int with at most 8 values. By default those are found that choose the optimizer
-            (its class or its momentum); `[]` makes one sweep serve all.
+            (its class or its momentum), and where the inputs are not scaled the one that adds normalisation;
+            `[]` makes one sweep serve all.
         batch_size_scaling: Boolean, whether a range moves with the square root of the batch size, where a
             hyperparameter is the `batch_size` of `fit`: 10 times the batch, half a decade up (Krizhevsky
             2014, arXiv:1404.5997).

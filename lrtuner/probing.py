@@ -300,8 +300,9 @@ def freed_at_once() -> Iterator[None]:
 
 def _normalisers_of(model: keras.Model) -> frozenset[str]:
     """Return the class names of a model's layers that bring their inputs to one scale."""
+    layers = list(model._flatten_layers())
     return frozenset(
-        type(layer).__name__ for layer in model._flatten_layers() if isinstance(layer, _NORMALISERS)
+        kind.__name__ for kind in _NORMALISERS if any(isinstance(layer, kind) for layer in layers)
     )
 
 

@@ -46,6 +46,10 @@ UNKNOWN = "unknown"
 # Names of what is tried before the rest where one of several hyperparameters chooses.
 _LIKELY_NAME = re.compile("optim|momentum|nesterov|solver", re.IGNORECASE)
 _LIKELY_NORMALISER = re.compile("norm|bn|scal", re.IGNORECASE)
+# One with more values than this would need too many sweeps.
+_MOST_NORMALISATIONS = 4
+# What brings the inputs of a model to scale, rather than those of a layer.
+_SCALING = {"Normalization", "Rescaling"}
 _OPTIMIZERS = {
     name.lower()
     for name, one in vars(keras.optimizers).items()
@@ -320,30 +324,59 @@ class SettingFinder:
 
     def _one_more(self, names: Sequence[str]) -> str | None:
         """Return a further hyperparameter that changes how the model is compiled, given those known to."""
+        does = _Doing(self._kind, self._is_likely)
         for setting, changes in self._trials(names):
             kind = self._kind(setting)
             if kind is UNKNOWN or not changes or self._look(setting, changes) is None:
                 continue
             if kind == self._kind(setting, changes):
                 self._indifferent.append((setting, set(changes)))
-            elif (name := self._culprit(self._chooses, setting, {}, changes)) is not None:
+            elif (name := self._culprit(does, setting, {}, changes)) is not None:
                 return name
         return None
 
     def _normalising(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the hyperparameters that add or remove normalisation, none of which is among the given."""
-        found: list[str] = []
-        while True:
-            ruled_out = {*names, *found, *self._parents(names), *self.late}
-            changes = self._changes([entry for entry in self._entries if entry.name not in ruled_out], 0)
-            kinds = (self._normalisers({}), self._normalisers({}, changes))
-            if not changes or UNKNOWN in kinds or kinds[0] == kinds[1]:
-                break
-            name = self._culprit(self._normalises, {}, {}, changes)
-            if name is None:
-                break
-            found.append(name)
-        return tuple(entry.name for entry in self._entries if entry.name in found)
+        """Return the one hyperparameter that adds or removes normalisation, other than those that choose.
+
+        Where there are or may be several, as one for each layer, their combinations would be too many to
+        sweep each. Where all models bring their inputs to scale, none of them matters.
+        """
+        seen = [one.built.normalisers for one in self._seen if one.built.compiled is not UNKNOWN]
+        if not seen or not _SCALING.isdisjoint(frozenset.intersection(*seen)):
+            return ()
+        entries = [
+            entry
+            for entry in self._entries
+            if entry.name in self._first_known
+            and entry.name not in names
+            and not entry.conditions
+            and len(entry.values) <= _MOST_NORMALISATIONS
+        ]
+        likely = [entry for entry in entries if _LIKELY_NORMALISER.search(entry.name)]
+        if likely:
+            answers = {entry.name: self._normalises(entry, names) for entry in likely}
+            found = [name for name, answer in answers.items() if answer is not False]
+            return tuple(found) if len(found) == 1 and answers[found[0]] else ()
+        changes = self._changes(entries, 0)
+        # While what chooses was looked for, all others were changed at once.
+        if len(set(seen)) == 1 or not changes:
+            return ()
+        kinds = (self._normalisers({}), self._normalisers({}, changes))
+        if UNKNOWN in kinds or kinds[0] == kinds[1]:
+            return ()
+        name = self._culprit(_Doing(self._normalisers, lambda _: False), {}, {}, changes)
+        return () if name is None else (name,)
+
+    def _normalises(self, entry: Any, names: Sequence[str]) -> bool | None:
+        """Return whether a hyperparameter changes the normalisation beside a setting; None if unknown."""
+        is_known = True
+        for setting in self._combinations(names):
+            kinds = {self._normalisers(setting, {entry.name: value}) for value in self._others(entry)}
+            kinds.add(self._normalisers(setting))
+            if len(kinds - {UNKNOWN}) > 1:
+                return True
+            is_known = is_known and UNKNOWN not in kinds
+        return False if is_known else None
 
     def _trials(self, names: Sequence[str]) -> Iterator[tuple[Setting, Setting]]:
         """Yield settings, and changes of the other hyperparameters to try beside each."""
@@ -417,14 +450,6 @@ class SettingFinder:
             if seen == kind
             else self._culprit(does, setting, held, half)
         )
-
-    @property
-    def _chooses(self) -> _Doing:
-        return _Doing(self._kind, self._is_likely)
-
-    @property
-    def _normalises(self) -> _Doing:
-        return _Doing(self._normalisers, lambda name: _LIKELY_NORMALISER.search(name) is not None)
 
     def _is_likely(self, name: str) -> bool:
         entry = next(one for one in self._entries if one.name == name)

@@ -358,6 +358,19 @@ class TestSettings:
             swept.add(first)
         assert len(swept) > 1
 
+    def test_the_optimizer_of_the_first_trial_may_have_no_rate(self, tmp_path):
+        oracle = choosing(tmp_path, kt.oracles.RandomSearchOracle("val_loss", max_trials=6, seed=0))
+        first = oracle.create_trial("tuner0")
+        assert first.hyperparameters.values["optimizer"] != "sgd"
+        SweepAnswer(error="the rate doesn't follow").write_to(first.hyperparameters)
+        first.status = "COMPLETED"
+        oracle.end_trial(first)
+        events = run(oracle)
+        # The default's, as ever.
+        assert events[0] == "sgd"
+        assert ranges(oracle)["sgd"] is not None
+        assert_each_in_its_own(oracle, events)
+
     def test_to_look_at_the_first_trial_changes_nothing(self, tmp_path):
         inner = kt.oracles.HyperbandOracle("val_loss", max_epochs=4, seed=5)
         oracle = choosing(tmp_path, inner)

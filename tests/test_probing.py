@@ -5,7 +5,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
-from searches import RATE, build_choice, declared_rate, random_search, search, tuner
+from searches import FIT, RATE, X, Y, build_choice, declared_rate, random_search, search, tuner
 
 from lrtuner.probing import RateProbe
 
@@ -34,8 +34,9 @@ NORMALISERS = {
 }
 
 
+@pytest.mark.parametrize("first", [[], [keras.layers.Rescaling]])
 @pytest.mark.parametrize("name", NORMALISERS)
-def test_normalisation_is_found_wherever_it_is(name):
+def test_normalisation_is_found_wherever_it_is(name, first):
     def build(hp):
         sgd = keras.optimizers.SGD(declared_rate(hp))
         optimizer = sgd if hp.Choice("optimizer", ["sgd", "adam"]) == "sgd" else keras.optimizers.Adam(1e-3)
@@ -45,14 +46,16 @@ def test_normalisation_is_found_wherever_it_is(name):
             hidden.append(keras.Sequential([keras.layers.Dense(3), NORMALISERS[name]()]))
         if hp.Boolean("dropout"):
             hidden.append(keras.layers.Dropout(0.5))
-        model = keras.Sequential([keras.Input((6,)), *hidden, keras.layers.Dense(1)])
+        scaled = [layer(1 / 255) for layer in first]
+        model = keras.Sequential([keras.Input((6,)), *scaled, *hidden, keras.layers.Dense(1)])
         model.compile(optimizer, loss="mse")
         return model
 
     hypermodel, hp = kt.HyperModel(), kt.HyperParameters()
     hypermodel.build = build
     found, _ = RateProbe(hypermodel, hp, build(hp)).settings([RATE], names=None, others_count=True)
-    assert (found.names, found.normalising) == (("optimizer",), (name,))
+    # Where all models bring their inputs to scale, it moves the best rate by little.
+    assert (found.names, found.normalising) == (("optimizer",), () if first else (name,))
 
 
 def test_raw_inputs_give_each_normalisation_a_range(tmp_path):
@@ -95,3 +98,22 @@ def test_nothing_is_kept_of_the_swept_model_when_a_trial_is_built(tmp_path):
     search(tuner(tmp_path, build))
     # The last two builds are those of the two trials.
     assert alive[-2:] == [0, 0]
+
+
+def test_a_trial_without_the_hyperparameter_that_normalises_needs_one_sweep(tmp_path):
+    """A search that takes no new hyperparameters proposes without it."""
+
+    def build(hp):
+        layers = [keras.layers.BatchNormalization()] if hp.Boolean("batch_norm") else []
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), *layers, keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(declared_rate(hp)), loss="mse")
+        return model
+
+    hp = kt.HyperParameters()
+    declared_rate(hp)
+    oracle = random_search(3, hyperparameters=hp, tune_new_entries=False)
+    searched = tuner(tmp_path, build, oracle=oracle)
+    keras.utils.set_random_seed(11)
+    searched.search(10 * X, Y, **FIT)
+    assert len(searched.oracle.sweeps) <= 2
+    assert len(searched.oracle.trials) == 3

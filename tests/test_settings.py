@@ -201,25 +201,64 @@ class TestFindSettings:
         assert SettingFinder(values_in_the_middle(hp, {}), [], look).find().names == ("optimizer",)
 
     @pytest.mark.parametrize(
-        ("normalising", "most"), [(("batch_norm",), 7), (("batch_norm", "rescale"), MOST_BUILDS), ((), 5)]
+        ("kinds", "found", "most"),
+        [
+            ({}, (), 4),
+            ({"pool": [1]}, ("pool",), 5),
+            # Its name is likely, so that it is looked at alone.
+            ({"norm": [2], "pool": [1]}, ("norm",), MOST_BUILDS),
+            ({"norm": []}, (), MOST_BUILDS),
+            # As one for each layer: their combinations are too many.
+            ({"norm": [1, 2], "bn_2": [1, 2]}, (), MOST_BUILDS),
+            ({"norm": [1, 2], "bn_2": [], "bn_3": [], "bn_4": []}, (), MOST_BUILDS),
+            ({"long": [1, 2, 3, 4]}, (), 7),
+            ({"branch": [1]}, (), 6),
+        ],
     )
-    def test_what_adds_normalisation(self, normalising, most):
-        hp = kt.HyperParameters()
-        hp.Choice("optimizer", ["adam", "sgd"])
-        for name in ("act", "batch_norm", "head", "rescale", "pool"):
-            hp.Choice(name, [f"{name}_{value}" for value in "abc"])
-        builds = []
+    def test_what_adds_normalisation(self, kinds, found, most):
+        sizes = {"act": 2, "pool": 2, **{name: 2 + (name == "norm") for name in kinds}, "long": 5}
+
+        def declare(hp):
+            name = hp.Choice("optimizer", ["adam", "sgd"])
+            for one in ("act", "pool", "norm", "bn_2", "bn_3", "bn_4", "long"):
+                if one in ("act", "pool") or one in kinds:
+                    hp.Choice(one, [f"{one}_{index}" for index in range(sizes[one])])
+            with hp.conditional_scope("optimizer", ["sgd"]):
+                if name == "sgd" and "branch" in kinds:
+                    hp.Choice("branch", ["branch_0", "branch_1"])
+            return name
 
         def look(given):
             builds.append(dict(given.values))
-            kinds = {name for name in normalising if given.get(name) != f"{name}_a"}
-            return Built((given.get("optimizer"),), frozenset(kinds))
+            layers = {
+                name
+                for name, places in kinds.items()
+                if any(given.values.get(name) == f"{name}_{place}" for place in places)
+            }
+            return Built((declare(given),), frozenset(layers))
 
-        found = SettingFinder(values_in_the_middle(hp, {}), [], look).find()
-        assert (found.names, found.normalising) == (("optimizer",), normalising)
+        builds, hp = [], kt.HyperParameters()
+        declare(hp)
+        seen = SettingFinder(values_in_the_middle(hp, {}), [], look).find()
+        assert (seen.names, seen.normalising) == (("optimizer",), found)
         assert len(builds) <= most
         # The user's own list is all that counts.
         assert SettingFinder(values_in_the_middle(hp, {}), [], look).find(["act"]).normalising == ()
+
+    @pytest.mark.parametrize("start", ["adam", "sgd"])
+    @pytest.mark.parametrize("scaling", [set(), {"Rescaling"}])
+    def test_normalisation_of_one_optimizer_s_models(self, start, scaling):
+        def look(hp):
+            layers = set(scaling)
+            if hp.Choice("optimizer", ["adam", "sgd"]) == "sgd" and hp.Boolean("batch_norm"):
+                layers.add("BatchNormalization")
+            return Built((hp.get("optimizer"),), frozenset(layers))
+
+        hp = kt.HyperParameters()
+        hp.Choice("optimizer", ["adam", "sgd"])
+        hp.Boolean("batch_norm")
+        finder = SettingFinder(values_in_the_middle(hp, {"optimizer": start}), [], look)
+        assert finder.find().normalising == (() if scaling else ("batch_norm",))
 
 
 class TestMiddle:

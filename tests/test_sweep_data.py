@@ -452,7 +452,8 @@ NET = [keras.layers.Dense(1)]
         (np.where(np.eye(16, 3) > 0, np.nan, PIXELS), NET, True),
         ({"small": PIXELS / 255, "large": PIXELS}, NET, True),
         (PIXELS, [keras.layers.Embedding(256, 2)], False),
-        (PIXELS, [keras.Sequential([keras.layers.Rescaling(1 / 255)])], False),
+        (np.full((4, 3), np.nan), NET, False),
+        (None, NET, False),
         (PIXELS, [keras.layers.BatchNormalization()], True),
         (np.array([["a word"]] * 4), NET, False),
         (np.zeros((0, 3)), NET, False),
@@ -466,3 +467,8 @@ def test_inputs_of_a_dataset_that_are_not_scaled():
     dataset = tf.data.Dataset.from_tensor_slices((PIXELS, PIXELS[:, 0])).batch(4)
     assert has_raw_inputs(keras.Sequential(NET), dataset)
     assert not has_raw_inputs(keras.Sequential(NET), dataset.map(lambda x, y: (x / 255, y)))
+    rows = iter(zip(PIXELS, PIXELS[:, 0], strict=True))
+    signature = (tf.TensorSpec((3,), "uint8"), tf.TensorSpec((), "uint8"))
+    read_once = tf.data.Dataset.from_generator(lambda: rows, output_signature=signature).batch(4)
+    assert not has_raw_inputs(keras.Sequential(NET), read_once)
+    assert len(list(read_once)) == 4

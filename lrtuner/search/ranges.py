@@ -77,12 +77,16 @@ class SettingRanges:
 
     # --- A sweep ends ---------------------------------------------------------------------------------------
 
-    def add(self, sweep: Sweep, settings: SettingSpace | None) -> Narrowing | None:
+    def add(
+        self, sweep: Sweep, settings: SettingSpace | None, ordered_for: Setting | None = None
+    ) -> Narrowing | None:
         """Take a finished sweep in, and say in it what it is for and what comes of it.
 
         Args:
             sweep: The sweep, with its curve and its range or the reason why it has none.
             settings: The hyperparameters that move the range, if the sweep has found them.
+            ordered_for: The setting that the sweep was ordered for; by default that of its values. The two
+                differ where a trial lacks a hyperparameter that every model declares.
 
         Returns:
             What narrowing to its range does to the hyperparameter, or None if it has no range that the space
@@ -90,7 +94,9 @@ class SettingRanges:
         """
         if self.found_settings is None:
             self.found_settings = settings
-        sweep.setting = self.setting_space.setting_of(sweep.hyperparameters.values)
+        if ordered_for is None:
+            ordered_for = self.setting_space.setting_of(sweep.hyperparameters.values)
+        sweep.setting = ordered_for
         done: Narrowing | None = None
         try:
             declaration = self._names.declaration(sweep.learning_rate)

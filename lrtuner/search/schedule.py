@@ -145,7 +145,7 @@ class Schedule:
         Args:
             name: The learning rate; None if the training code is to declare it.
             setting: What sets the sweep apart from others; None for the first one, which finds the settings.
-            at: Further values to sweep at. Should no model train at them, the sweep is run without them.
+            at: Further values to sweep at. Should that give no curve, the sweep is run without them.
         """
         space = self._wrapped.hyperparameters
         # A sweep of one learning rate leaves the others where they train. Each starts at a value of its own,
@@ -156,7 +156,7 @@ class Schedule:
         fixed |= {entry.name: _marking_value(entry) for entry in space.space if entry.name == name}
         fixed |= setting or {}
         needed = [] if name is None else [name]
-        hyperparameters = values_in_the_middle(space, {**fixed, **at}, needed)
+        hyperparameters = values_in_the_middle(space, fixed, needed)
         defaults = default_values(space, fixed, needed)
         has_fallback = defaults.values != hyperparameters.values
         settings = self._ranges.found_settings
@@ -179,9 +179,14 @@ class Schedule:
             objectives=internals.objective_names(self._wrapped),
             may_fall_back=has_fallback,
         )
+        job = Job(name, setting, hyperparameters, defaults=defaults if has_fallback else None)
+        moved = values_in_the_middle(space, {**fixed, **at}, needed)
+        if moved.values != hyperparameters.values:
+            job.hyperparameters, job.instead = moved, hyperparameters
+            dataclasses.replace(task, may_fall_back=True).write_to(moved)
         task.write_to(hyperparameters)
         dataclasses.replace(task, may_fall_back=False).write_to(defaults)
-        self._jobs.add(Job(name, setting, hyperparameters, defaults if has_fallback else None))
+        self._jobs.add(job)
 
     def add_those_that_come_first(self) -> None:
         """Put on the list what must be swept before the search may begin, once the settings are known."""
@@ -260,6 +265,10 @@ class Schedule:
         if is_late and answer.report is None:
             return None
         job.worker = None
+        if answer.report is None and job.instead is not None:
+            # The optimizer of the first trial may not use the learning rate.
+            job.hyperparameters, job.instead = job.instead, None
+            return None
         job.ended += 1
         has_failed = answer.report is None and trial.status in ("INVALID", "FAILED")
         may_be_retried = trial.status == "INVALID" and job.ended <= self._wrapped.max_retries_per_trial

@@ -117,7 +117,7 @@ class Sweeping:
         )
         if job.fell_back is not None and answer.report is not None:
             messages.held_at_defaults(job.fell_back)
-        narrowed = self.ranges.add(sweep, answer.settings)
+        narrowed = self.ranges.add(sweep, answer.settings, job.setting)
         self.schedule.conclude(job)
         before = self._combinations()
         self.ranges.narrow_space()

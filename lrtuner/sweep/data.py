@@ -173,20 +173,23 @@ def has_raw_inputs(model: Any, x: Any) -> bool:
     """Return whether a model is fed numbers that are far from the order of 1, such as pixels of 0 to 255.
 
     Args:
-        model: The model. One that brings its inputs to scale, or looks them up in an `Embedding`, has none.
+        model: The model. One that looks its inputs up in an `Embedding` has none.
         x: What `model.fit` was given: of arrays, the first million numbers are looked at, of data that can be
-            read again, the first batch. A generator is not looked at.
+            read again, the first batch. Data that may not, as a generator, are not looked at.
     """
-    scales = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Embedding)
-    if any(isinstance(layer, scales) for layer in model._flatten_layers()) or inspect.isgenerator(x):
+    if x is None or any(isinstance(layer, keras.layers.Embedding) for layer in model._flatten_layers()):
         return False
+    is_read_once = _is_of("tensorflow", "data.Dataset", x) and int(x.cardinality()) <= 0
     try:
+        if inspect.isgenerator(x) or is_read_once:
+            return False
         inputs = keras.tree.map_structure(_many_rows, x) if is_array_like(x) else some_inputs(x)
         leaves = [keras.ops.convert_to_numpy(leaf).astype(float) for leaf in keras.tree.flatten(inputs)]
     except Exception:
         # Words, or nothing that can be read twice.
         return False
-    return any(np.sqrt(np.nanmean(leaf**2)) > _RAW for leaf in leaves if leaf.size)
+    finite = [leaf[np.isfinite(leaf)] for leaf in leaves]
+    return any(np.sqrt(np.mean(leaf**2)) > _RAW for leaf in finite if leaf.size)
 
 
 def some_inputs(x: Any) -> Any:
