@@ -359,7 +359,7 @@ class TestSettings:
         assert len(swept) > 1
 
     def test_the_optimizer_of_the_first_trial_may_have_no_rate(self, tmp_path):
-        oracle = choosing(tmp_path, kt.oracles.RandomSearchOracle("val_loss", max_trials=6, seed=0))
+        oracle = choosing(tmp_path, kt.oracles.RandomSearchOracle("val_loss", max_trials=6, seed=5))
         first = oracle.create_trial("tuner0")
         assert first.hyperparameters.values["optimizer"] != "sgd"
         SweepAnswer(error="the rate doesn't follow").write_to(first.hyperparameters)
