@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -64,6 +65,7 @@ def score(found: Found) -> None:
     for title, tasks in groups.items():
         if tasks:
             _print_speed_ups(found, title, tasks)
+    _print_what_if(found)
     _print_final(found)
     _print_tasks(found)
     _print_losses(found)
@@ -85,6 +87,38 @@ def _print_speed_ups(found: Found, title: str, tasks: list[str]) -> None:
             else:
                 cells.append("")
         print_row(ARMS[arm].title, *cells)
+
+
+def _print_what_if(found: Found) -> None:
+    """Print how soon lrtuner would be without the price of its sweeps, and the ideal range with it."""
+    print("\n## The same over all tasks, if sweeps cost nothing and if the ideal range cost as much\n")
+    print_head("learning rate", *ORACLES)
+    for arm, sign, title in (
+        ("lrtuner", -1, "lrtuner, sweeps free of charge"),
+        ("ideal", 1, "ideal range, lrtuner's sweeps charged"),
+    ):
+        moved = _with_price(found, arm, sign)
+        rows = {oracle: [speed_ups(moved, task, oracle, arm) for task in found.tasks] for oracle in ORACLES}
+        measured = {oracle: [row for row in some if row is not None] for oracle, some in rows.items()}
+        if all(measured.values()):
+            means = [np.exp(_over_tasks(some)) for some in measured.values()]
+            print_row(title, *("x{:.1f} ({:.1f} to {:.1f})".format(*mean) for mean in means))
+
+
+def _with_price(found: Found, arm: str, sign: int) -> Found:
+    """Return the searches with those of an arm sooner or later by lrtuner's sweeps before each trial."""
+    moved = {}
+    for (task, oracle, which, seed), search in found.searches.items():
+        pair = [found.searches.get((task, oracle, one, seed)) for one in ("lrtuner", "ideal")]
+        if which == arm and None not in pair:
+            swept, plain = (np.diff([0, *one.spent]) for one in pair)
+            trials = min(len(swept), len(plain))
+            # Trials are paired, so what is more between two of them are sweeps.
+            price = np.cumsum(np.maximum(swept[:trials] - plain[:trials], 0))
+            price = np.pad(price, (0, len(search.spent) - trials), "edge")
+            spent = (np.array(search.spent) + sign * price).tolist()
+            moved[task, oracle, which, seed] = dataclasses.replace(search, spent=spent)
+    return found._replace(searches={**found.searches, **moved})
 
 
 def _print_final(found: Found) -> None:
@@ -146,17 +180,18 @@ def _print_losses(found: Found) -> None:
 
 
 def _ranges(found: Found, task: str, oracle: str, arm: str) -> str:
-    """Return the ranges of all sweeps, by optimizer, in the middle of their seeds."""
-    ends: dict[str, list[list[float]]] = {}
+    """Return the ranges of all sweeps, by their settings, in the middle of their seeds."""
+    ends: dict[tuple[str, str], list[list[float]]] = {}
     for seed in found.seeds(task, oracle, arm):
         for sweep in found.searches[task, oracle, arm, seed].sweeps:
-            name = "/".join(map(str, sweep["setting"].values())) or TASKS[task].optimizers[0]
-            ends.setdefault(name, []).append(sweep["range"] or [np.nan, np.nan])
+            optimizer = sweep["setting"].get("optimizer", TASKS[task].optimizers[0])
+            norm = " with batch_norm" if sweep["setting"].get("batch_norm") else ""
+            ends.setdefault((optimizer, norm), []).append(sweep["range"] or [np.nan, np.nan])
     texts = []
-    for name, pairs in ends.items():
+    for (optimizer, norm), pairs in ends.items():
         low, high = np.nanmedian(np.array(pairs), axis=0)
-        ideal = found.grids[task, name].best_range()
-        texts.append(f"{name} {low:.2g} to {high:.2g} (ideal {ideal[0]:.2g} to {ideal[1]:.2g})")
+        ideal = found.grids[task, optimizer].best_range()
+        texts.append(f"{optimizer}{norm} {low:.2g} to {high:.2g} (ideal {ideal[0]:.2g} to {ideal[1]:.2g})")
     return ", ".join(texts)
 
 
