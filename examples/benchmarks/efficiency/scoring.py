@@ -91,9 +91,7 @@ def _print_speed_ups(found: Found, title: str, tasks: list[str]) -> None:
 
 def _print_what_if(found: Found) -> None:
     """Print how lrtuner would do without the price of its sweeps, and the ideal range with it."""
-    print(
-        "\n## If sweeps cost nothing, and if the ideal range cost as much; regret less the ideal's\n"
-    )
+    print("\n## If sweeps cost nothing, and if the ideal range cost as much; regret less the ideal's\n")
     print_head("learning rate", *ORACLES)
     for arm, sign, title in (
         ("lrtuner", -1, "lrtuner, sweeps free of charge"),
