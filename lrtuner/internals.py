@@ -156,7 +156,7 @@ def first_proposal(oracle: kt.Oracle) -> dict[str, Any]:
     if type(oracle) not in searches_at_random:
         return {}
     state = copy.deepcopy(oracle.get_state())
-    # To set a state makes these anew, and the user may hold them, or have put another process there.
+    # `set_state` makes new ones of these. The user may hold the space, or have set a Gaussian process.
     kept = {name: value for name, value in vars(oracle).items() if name in ("hyperparameters", "gpr")}
     try:
         response = type(oracle).populate_space(oracle, "0")

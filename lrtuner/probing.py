@@ -13,10 +13,11 @@ import keras
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.builds import UNKNOWN, Built, normalisers_of
 from lrtuner.curve import Training
 from lrtuner.protocol import without_reserved
 from lrtuner.rules import usual_rate
-from lrtuner.setting_finder import UNKNOWN, Built, SettingFinder
+from lrtuner.setting_finder import SettingFinder
 from lrtuner.settings import SettingSpace
 from lrtuner.space import (
     IDENTITY,
@@ -40,20 +41,6 @@ from lrtuner.sweep import (
 
 # The peak of a warm-up schedule is met to about a percent.
 _RATE_TOLERANCE = 0.02
-# Layers that bring their inputs to one scale; `RMSNormalization` is not in every Keras 3.
-_NORMALISERS = tuple(
-    layer
-    for name in (
-        "BatchNormalization",
-        "GroupNormalization",
-        "LayerNormalization",
-        "Normalization",
-        "Rescaling",
-        "RMSNormalization",
-        "UnitNormalization",
-    )
-    if (layer := getattr(keras.layers, name, None)) is not None
-)
 
 
 class RateProbe:
@@ -104,7 +91,7 @@ class RateProbe:
         with freed_at_once():
             try:
                 model = self._hypermodel.build(hyperparameters)
-                built = Built(compiled_with(model), _normalisers_of(model))
+                built = Built(compiled_with(model), normalisers_of(model))
             except Exception:
                 # Its own sweep, or trial, will say what is wrong.
                 return Built(UNKNOWN)
@@ -296,14 +283,6 @@ def freed_at_once() -> Iterator[None]:
         if was_enabled:
             gc.enable()
         gc.collect(0)
-
-
-def _normalisers_of(model: keras.Model) -> frozenset[str]:
-    """Return the class names of a model's layers that bring their inputs to one scale."""
-    layers = list(model._flatten_layers())
-    return frozenset(
-        kind.__name__ for kind in _NORMALISERS if any(isinstance(layer, kind) for layer in layers)
-    )
 
 
 def _is_same_rate(rate: float, other: float) -> bool:

@@ -11,6 +11,7 @@ import keras
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.builds import SCALING, UNKNOWN, Builder, Seen
 from lrtuner.settings import (
     Setting,
     SettingSpace,
@@ -20,70 +21,22 @@ from lrtuner.settings import (
 )
 from lrtuner.space import is_named_like_learning_rate, remove_entry
 
-
-class Built(NamedTuple):
-    """What a build's model is like.
-
-    Attributes:
-        compiled: What it is compiled with, or `UNKNOWN` where it can't be built.
-        normalisers: Class names of its layers that bring their inputs to one scale.
-    """
-
-    compiled: Hashable
-    normalisers: frozenset[str] = frozenset()
-
-
-Builder = Callable[[keras_tuner.HyperParameters], Built]
-
 # At most so many models are built to find which hyperparameters choose the optimizer. A model of hundreds of
 # layers takes a second.
 MOST_BUILDS = 8
 # Of more settings than this none is built to see which are compiled alike: each has a sweep of its own.
 MOST_SETTINGS = 24
-# What is not known, as of a model that can't be built.
-UNKNOWN = "unknown"
 
 # Names of what is tried before the rest where one of several hyperparameters chooses.
 _LIKELY_NAME = re.compile("optim|momentum|nesterov|solver", re.IGNORECASE)
 _LIKELY_NORMALISER = re.compile("norm|bn|scal", re.IGNORECASE)
 # One with more values than this would need too many sweeps.
 _MOST_NORMALISATIONS = 4
-# What brings the inputs of a model to scale, rather than those of a layer.
-_SCALING = {"Normalization", "Rescaling"}
 _OPTIMIZERS = {
     name.lower()
     for name, one in vars(keras.optimizers).items()
     if isinstance(one, type) and issubclass(one, keras.optimizers.Optimizer)
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """What a build showed.
-
-    Attributes:
-        given: The hyperparameters whose values it was given.
-        values: Their values, and those of what it has declared beside them, the defaults.
-        declared: The hyperparameters that it declared.
-        rates: Those of them that are learning rates.
-        built: What its model is like.
-    """
-
-    given: frozenset[str]
-    values: Mapping[str, Any]
-    declared: frozenset[str]
-    rates: frozenset[str]
-    built: Built
-
-    def holds_at(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a build at other values shows the same.
-
-        What it doesn't declare, it can't see, and the rates' values are no part of what it shows.
-        """
-        return all(
-            values[name] == self.values[name] if name in values else name not in self.given
-            for name in self.declared - self.rates
-        )
 
 
 class _Doing(NamedTuple):
@@ -131,7 +84,7 @@ class SettingFinder:
         self._build = build
         self._first_known = {entry.name for entry in hyperparameters.space}
         self._entries = [entry for entry in hyperparameters.space if self._may_choose(entry)]
-        self._seen: list[_Seen] = []
+        self._seen: list[Seen] = []
         self._builds_left = MOST_BUILDS
         # Settings, and the hyperparameters that were changed beside each and changed nothing.
         self._indifferent: list[tuple[Setting, set[str]]] = []
@@ -194,7 +147,7 @@ class SettingFinder:
 
     # --- What a build shows ---------------------------------------------------------------------------------
 
-    def _look(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> _Seen | None:
+    def _look(self, setting: Setting, changes: Mapping[str, Any] | None = None) -> Seen | None:
         """Return what a build shows at the start's values, changed to those of a setting and to some more.
 
         Conditions of the setting's hyperparameters are met. None where too many models were built before.
@@ -217,7 +170,7 @@ class SettingFinder:
         built = self._build(values)
         declared = frozenset(entry.name for entry in values.space if values.is_active(entry))
         rates = frozenset(entry.name for entry in values.space if self._is_rate(entry))
-        seen = _Seen(given, dict(values.values), declared, rates & declared, built)
+        seen = Seen(given, dict(values.values), declared, rates & declared, built)
         self._seen.append(seen)
         new = {entry.name: entry for entry in values.space if entry.name not in self._first_known}
         self.late = {**new, **self.late}
@@ -254,7 +207,7 @@ class SettingFinder:
         seen = self._look(setting, changes)
         return UNKNOWN if seen is None or seen.built.compiled is UNKNOWN else seen.built.normalisers
 
-    def _rates_in(self, seen: _Seen) -> frozenset[str]:
+    def _rates_in(self, seen: Seen) -> frozenset[str]:
         """Return the learning rates that a build declares, or those of them that are searched.
 
         A rate that comes in addition to those searched, as for a second phase of training, changes nothing.
@@ -269,7 +222,7 @@ class SettingFinder:
     def _is_rate(self, entry: Any) -> bool:
         return entry.name in self._learning_rates or is_named_like_learning_rate(entry)
 
-    def _declared_by(self, settings: Sequence[Setting]) -> list[tuple[Setting, _Seen]]:
+    def _declared_by(self, settings: Sequence[Setting]) -> list[tuple[Setting, Seen]]:
         """Return what the settings' builds have declared, without those that can't be built.
 
         One for which too many were built before is taken to declare what the one most like it does.
@@ -281,8 +234,8 @@ class SettingFinder:
             if seen is not None and seen.built.compiled is not UNKNOWN
         ]
 
-        def most_like(setting: Setting) -> _Seen:
-            def agreeing(pair: tuple[Setting, _Seen]) -> int:
+        def most_like(setting: Setting) -> Seen:
+            def agreeing(pair: tuple[Setting, Seen]) -> int:
                 return sum(pair[0].get(name) == value for name, value in setting.items())
 
             return max(built, key=agreeing)[1]
@@ -291,7 +244,7 @@ class SettingFinder:
         order = [setting for setting, _ in looked]
         return sorted([*built, *others], key=lambda pair: order.index(pair[0]))
 
-    def _declared_in(self, declared: Sequence[tuple[Setting, _Seen]]) -> dict[str, list[Setting]]:
+    def _declared_in(self, declared: Sequence[tuple[Setting, Seen]]) -> dict[str, list[Setting]]:
         """Return the settings that declare a learning rate, or what is late, by name, where others don't."""
         found = {
             name: [setting for setting, seen in declared if name in seen.declared]
@@ -300,7 +253,7 @@ class SettingFinder:
         return {name: held for name, held in found.items() if 0 < len(held) < len(declared)}
 
     def _branch_rates(
-        self, several: Sequence[_Seen], declared_in: Mapping[str, Sequence[Setting]]
+        self, several: Sequence[Seen], declared_in: Mapping[str, Sequence[Setting]]
     ) -> tuple[str, ...]:
         """Return the learning rates that are the only one of their branch, those given before the others.
 
@@ -342,7 +295,7 @@ class SettingFinder:
         sweep each. Where all models bring their inputs to scale, none of them matters.
         """
         seen = [one.built.normalisers for one in self._seen if one.built.compiled is not UNKNOWN]
-        if not seen or not _SCALING.isdisjoint(frozenset.intersection(*seen)):
+        if not seen or not SCALING.isdisjoint(frozenset.intersection(*seen)):
             return ()
         entries = [
             entry

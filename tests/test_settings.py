@@ -3,7 +3,8 @@ import keras_tuner as kt
 import pytest
 from searches import declared_rate
 
-from lrtuner.setting_finder import MOST_BUILDS, UNKNOWN, Built, SettingFinder
+from lrtuner.builds import UNKNOWN, Built
+from lrtuner.setting_finder import MOST_BUILDS, SettingFinder
 from lrtuner.settings import (
     SettingSpace,
     setting_combinations,

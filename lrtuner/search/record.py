@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import keras_tuner as kt
 
 STATE_VERSION = 4
-# Version 2 lacks the bounds that each sweep has narrowed to, and the objective; both lack what normalises.
+# Version 2 lacks the bounds that each sweep has narrowed to, and the objective. Versions 2 and 3 lack the
+# hyperparameters that normalise.
 _OLDEST_VERSION = 2
 
 # KerasTuner's hyperparameters.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import keras_tuner as kt
@@ -137,9 +135,7 @@ class Schedule:
         proposed = internals.first_proposal(self._wrapped) if chosen else {}
         return {name: proposed[name] for name in chosen if name in proposed}
 
-    def add(
-        self, name: str | None, setting: Setting | None, at: Mapping[str, Any] = MappingProxyType({})
-    ) -> None:
+    def add(self, name: str | None, setting: Setting | None, at: Setting | None = None) -> None:
         """Put a sweep on the list, unless the same is there already.
 
         Args:
@@ -180,7 +176,7 @@ class Schedule:
             may_fall_back=has_fallback,
         )
         job = Job(name, setting, hyperparameters, defaults=defaults if has_fallback else None)
-        moved = values_in_the_middle(space, {**fixed, **at}, needed)
+        moved = values_in_the_middle(space, {**fixed, **(at or {})}, needed)
         if moved.values != hyperparameters.values:
             job.hyperparameters, job.instead = moved, hyperparameters
             dataclasses.replace(task, may_fall_back=True).write_to(moved)
@@ -255,8 +251,8 @@ class Schedule:
 
         Returns:
             The sweep. None if it is concluded already, if it has been given to another worker meanwhile and
-            this one has nothing to show, or if it failed and will be run again: as often as the
-            search retries a trial, and then once at the default values.
+            this one has nothing to show, or if it failed and will be run again: without the optimizer of
+            the first trial, as often as the search retries a trial, and then once at the default values.
         """
         job = self._jobs.of_trial(trial.trial_id)
         if job is None:
@@ -267,6 +263,7 @@ class Schedule:
         job.worker = None
         if answer.report is None and job.instead is not None:
             # The optimizer of the first trial may not use the learning rate.
+            messages.sweep_is_run_again(answer.error, verbose=self._wrapped.verbose)
             job.hyperparameters, job.instead = job.instead, None
             return None
         job.ended += 1

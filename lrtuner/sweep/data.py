@@ -25,6 +25,7 @@ from lrtuner.sweep.randomness import current_seed
 # Inputs whose root mean square is above this are not scaled: it is 1 of standardised ones, and less of those
 # between 0 and 1 or -1 and 1.
 _RAW = 3.0
+# As many numbers of an array are looked at for that.
 _MOST_NUMBERS = 1_000_000
 
 
@@ -174,8 +175,8 @@ def has_raw_inputs(model: Any, x: Any) -> bool:
 
     Args:
         model: The model. One that looks its inputs up in an `Embedding` has none.
-        x: What `model.fit` was given: of arrays, the first million numbers are looked at, of data that can be
-            read again, the first batch. Data that may not, as a generator, are not looked at.
+        x: What `model.fit` was given. Of arrays, the first million numbers are looked at; of data that can be
+            read again, the first batch. Data that can be read only once, as a generator, are not looked at.
     """
     if x is None or any(isinstance(layer, keras.layers.Embedding) for layer in model._flatten_layers()):
         return False
