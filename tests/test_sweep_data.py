@@ -1,6 +1,9 @@
 """The order in which a sweep reads its data."""
 
+import os
 import random
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -472,3 +475,40 @@ def test_inputs_of_a_dataset_that_are_not_scaled():
     read_once = tf.data.Dataset.from_generator(lambda: rows, output_signature=signature).batch(4)
     assert not has_raw_inputs(keras.Sequential(NET), read_once)
     assert len(list(read_once)) == 4
+
+
+PYTHON_DATA = """
+import gc, keras, lrtuner, numpy as np
+
+class Data(keras.utils.PyDataset):
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        return np.full((8, 2), index / 20.0), np.zeros((8, 1))
+
+def build(hp):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(hp.Float("learning_rate", 1e-5, 1.0, sampling="log")), loss="mse")
+    return model
+
+tuner = lrtuner.RandomSearch(build, objective="loss", max_trials=1, steps=30, directory=PROJECT)
+tuner.search(Data(), epochs=1, verbose=0)
+del tuner
+gc.collect()
+print("done")
+"""
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's log")
+def test_a_sweep_of_python_data_leaves_no_traceback_in_the_log(tmp_path):
+    # The log level is read when TensorFlow is loaded.
+    done = subprocess.run(
+        [sys.executable, "-c", f"PROJECT = {str(tmp_path)!r}\n{PYTHON_DATA}"],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("done\n")
+    assert "Traceback" not in done.stderr

@@ -7,7 +7,9 @@ so its batches may come in any order.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import inspect
 import itertools
 import math
@@ -291,3 +293,41 @@ def _noting_its_end(batches: Iterator[Any], data: SweepData) -> Iterator[Any]:
         data.held[index] = batch
         yield batch
     data.has_ended = True
+
+
+@contextlib.contextmanager
+def iterator_goes_first(model: Any, x: Any) -> Iterator[None]:
+    """Free TensorFlow's iterator over Python data before the dataset that Keras has made of them.
+
+    Where a fit ends within an epoch, a cycle of references holds both. TensorFlow logs tracebacks if they are
+    freed together, since the iterator calls functions of the dataset as it goes.
+
+    Args:
+        model: The model whose `fit` is called.
+        x: Its data.
+    """
+    if keras.backend.backend() != "tensorflow" or not (
+        inspect.isgenerator(x) or isinstance(x, keras.utils.PyDataset)
+    ):
+        yield
+        return
+    make = model.make_train_function
+    held: list[Any] = []
+
+    def making(force: bool = False) -> None:
+        make(force)
+        step = model.train_function
+
+        def holding(iterator: Any) -> Any:
+            held[:] = [iterator]
+            return step(iterator)
+
+        model.train_function = holding
+
+    model.make_train_function = making
+    try:
+        yield
+    finally:
+        del model.make_train_function
+        gc.collect()
+        held.clear()

@@ -21,6 +21,7 @@ from lrtuner.sweep.data import (
     in_random_order,
     is_array_like,
     is_stateful,
+    iterator_goes_first,
     rows_declared,
     some_inputs,
 )
@@ -204,7 +205,12 @@ class SweptFit:
         # A validation_split still decides which rows are trained on; its validation never runs.
         arguments.update(epochs=_ENDLESS, verbose=0, callbacks=[callback], validation_freq=_ENDLESS + 1)
         model = self._model
-        with warnings.catch_warnings(), compiled_quickly(model), freed_with_the_model(model):
+        with (
+            warnings.catch_warnings(),
+            compiled_quickly(model),
+            freed_with_the_model(model),
+            iterator_goes_first(model, arguments["x"]),
+        ):
             # Data of unknown length is cycled on purpose.
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             self._plain_fit(
