@@ -84,6 +84,8 @@ def _why_no_project(directory: Path) -> str:
             f"{str(directory)!r} is a project of KerasTuner's in which lrtuner has ended no sweep: its "
             "search ran without lrtuner, or stopped before the sweep was over."
         )
+    if any(directory.glob("trial_lr_sweep_*")):
+        return f"The search in {str(directory)!r} is still in its first sweep, or was broken off in it."
     projects = sorted(str(path.parent) for path in directory.glob(f"*/{STATE_FILE}"))
     if not projects:
         return (

@@ -176,6 +176,11 @@ def without_anything(project):
     (project / "oracle.json").unlink()
 
 
+def broken_off(project):
+    without_anything(project)
+    (project / "trial_lr_sweep_0").mkdir()
+
+
 def newer(project):
     path = project / "lr_range.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": STATE_VERSION + 1}))
@@ -197,6 +202,7 @@ def skipped(project):
         (lacking, "There is no directory"),
         (without_sweep, "ran without lrtuner, or stopped"),
         (without_anything, r"no project of KerasTuner's.*oracle\.json"),
+        (broken_off, "still in its first sweep, or was broken off in it"),
         (newer, "newer version of lrtuner"),
         (damaged, r"lr_range\.json' is damaged"),
         (skipped, "has no finished sweep"),

@@ -412,6 +412,15 @@ def test_what_a_sweep_lacks_is_said(ax):
     assert box(ax, ax.texts[0]).y1 < 0
 
 
+def test_ranges_at_different_batch_sizes(ax):
+    sweeps = [
+        Sweep(f"{size}", dataclasses.replace(curve(), training=Training(batch_size=size)), RANGE)
+        for size in (8, 64)
+    ]
+    plot_sweeps([*sweeps, Sweep("sgd", reason="none")], ax=ax)
+    assert notes(ax).startswith("The bars along the top are the ranges to search, each at the batch size of")
+
+
 @pytest.mark.parametrize(
     ("sweeps", "words"),
     [

@@ -112,6 +112,7 @@ class Series(NamedTuple):
     reason: str | None
     declared: Bounds | None
     trials: FloatArray  # shape (n, 2): learning rate and score
+    batch_size: int | None  # rows in a batch of the sweep, where they are known
 
     @classmethod
     def of_sweep(cls, sweep: Sweep, index: int, trials: FloatArray) -> Series:
@@ -138,6 +139,7 @@ class Series(NamedTuple):
             reason=None,
             declared=declared,
             trials=trials,
+            batch_size=None if curve.training is None else curve.training.batch_size,
         )
 
     def without_curve(self) -> Series:

@@ -81,7 +81,9 @@ def sweep_notes(series: Sequence[Series]) -> list[str]:
 def _bars_note(series: Sequence[Series]) -> list[str]:
     if len(series) == 1 or all(one.lr_range is None for one in series):
         return []
-    return ["The bars along the top are the ranges to search."]
+    differ = len({one.batch_size for one in series} - {None}) > 1
+    each = ", each at the batch size of its sweep" if differ else ""
+    return [f"The bars along the top are the ranges to search{each}."]
 
 
 def _sweep_note(one: Series, *, alone: bool) -> str:

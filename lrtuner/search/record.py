@@ -48,7 +48,7 @@ class Sweep:
         reason: Why there is no range or why it was not used, in words; `None` if all went well.
         declared: The lowest and the highest learning rate that the user declared; `None` before it is known.
         narrowed: The lowest and the highest learning rate that are left of them; `None` without a range.
-        outcome: What the search does now, in words.
+        outcome: What the search does now, in words; None where there is no range, and `reason` says why.
         relation: How the hyperparameter's values turn into learning rates; `IDENTITY` if they are the rates.
         learning_rate: Name of the hyperparameter that was swept.
         setting: The values that set this sweep apart; empty if one sweep serves the whole search.
