@@ -41,10 +41,10 @@ def finished(tmp_path_factory):
     return search(tuner(tmp_path_factory.mktemp("finished"))).oracle
 
 
-def answer(trial, losses, settings=None):
+def answer(trial, losses, settings=None, **known):
     """Put the report of a sweep with these losses in its trial, as a tuner would."""
     rates = np.geomspace(1e-7, 10.0, len(losses))
-    training = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2)
+    training = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2, **known)
     curve = lrtuner.LRCurve(rates, np.asarray(losses, dtype=float), training=training)
     SweepAnswer(report=SweepReport(curve=curve), settings=settings or SettingSpace()).write_to(
         trial.hyperparameters
@@ -64,12 +64,12 @@ def waiting(directory, oracle=None, **sweep):
     ).oracle
 
 
-def finish(oracle, losses=None, tuner_id="tuner0", settings=None):
+def finish(oracle, losses=None, tuner_id="tuner0", settings=None, **known):
     """Run the sweep's trial as a tuner would, with these losses."""
     trial = oracle.create_trial(tuner_id)
     assert is_sweep(trial.hyperparameters)
     losses = typical_losses() if losses is None else losses
-    answer(trial, losses, settings)
+    answer(trial, losses, settings, **known)
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
     return trial
@@ -101,6 +101,13 @@ class TestHandOff:
         assert sweep.reason is None
         assert sweep.declared == (1e-6, 10.0)
         assert "narrowed" in sweep.outcome
+
+    def test_rows_with_losses_above_all_others_are_told_of(self, tmp_path, capsys):
+        for known in ({}, {"has_outliers": True}):
+            oracle = waiting(tmp_path / str(len(known)))
+            finish(oracle, **known)
+            said = "check whether their values are right"
+            assert (said in oracle.sweeps[0].outcome) == (said in capsys.readouterr().out) == bool(known)
 
     def test_a_tuner_of_models_that_are_not_keras_s(self, tmp_path):
         def build(hp):
@@ -469,10 +476,11 @@ class TestSettings:
         def build(hp):
             return compiled(declared_rate(hp), hp.Choice("batch", [8, 32, 128]))
 
-        def batch_ranges(**sweep):
-            oracle = choosing(tmp_path / str(len(sweep)), random_search(30), build, **sweep)
-            finish(oracle, settings=SettingSpace(batch_size=None if sweep else "batch"))
+        def batch_ranges(**options):
+            oracle = choosing(tmp_path / str(len(options)), random_search(30), build, **options)
+            finish(oracle, settings=SettingSpace(batch_size=None if options else "batch"))
             (sweep,) = oracle.sweeps
+            assert ("the range at batch size 8; it moves" in sweep.outcome) == (not options)
             for _ in range(30):
                 trial = oracle.create_trial("tuner0")
                 values = trial.hyperparameters.values

@@ -218,6 +218,8 @@ class TestNarrow:
             (9e-3, 9e-1, (1e-3, 1e-2), "Part of the range found.* lies above"),
             (1e-4, 2e-2, (1e-4, 1e-2), "Part of the range found.* lies above"),
             (1e-7, 1e-1, (1e-5, 1e-2), "covers all that was declared"),
+            (1e-4, 1.2e-2, (1e-4, 1e-2), "^$"),
+            (0.9e-5, 1e-3, (1e-5, 1e-3), "^$"),
         ],
     )
     def test_beyond_the_declared_bounds(self, low, high, expected, words):

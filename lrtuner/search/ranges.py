@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
@@ -107,6 +107,8 @@ class SettingRanges:
                 part = self._part_of(sweep)
                 sweep.narrowed = rates_between(part, sweep.relation)
                 done = explain_narrowing(entry, part, sweep.lr_range, sweep.relation)
+                remarks = [done.remark, *self._remarks(sweep)]
+                done = dataclasses.replace(done, remark=" ".join(filter(None, remarks)))
         except LearningRateError as error:
             sweep.lr_range = sweep.narrowed = None
             sweep.reason = sweep.reason or str(error)
@@ -116,6 +118,20 @@ class SettingRanges:
             sweep.outcome = f"{label}: {done}" if label else str(done)
         self.sweeps.append(sweep)
         return done
+
+    def _remarks(self, sweep: Sweep) -> Iterator[str]:
+        """Yield what to know of a range beside its ends."""
+        batch_size = self.setting_space.batch_size
+        if batch_size is not None and batch_size not in sweep.setting and sweep.batch_size is not None:
+            yield (
+                f"This is the range at batch size {sweep.batch_size}; it moves with the square root of the "
+                "batch size."
+            )
+        if sweep.curve is not None and sweep.curve.training is not None and sweep.curve.training.has_outliers:
+            yield (
+                "Some rows of the data have losses far above all others, at any learning rate: check whether "
+                "their values are right."
+            )
 
     def label(self, sweep: Sweep) -> str:
         """Return in words what sets a sweep apart from the others; empty if there are no others."""
