@@ -21,7 +21,7 @@ def load(directory: str | os.PathLike[str]) -> SearchResults:
     """Read what a search has found from its project directory.
 
     It needs none of the code that ran the search, and loads neither Keras nor KerasTuner. The search may be
-    over, broken off or still running.
+    over, broken off or still running, but past its first sweep.
 
     >>> tuner = lrtuner.RandomSearch(
     ...     build_model, "val_loss", max_trials=2, directory="my_dir", project_name="my_project"
@@ -38,14 +38,14 @@ def load(directory: str | os.PathLike[str]) -> SearchResults:
         directory: The tuner's `directory` and `project_name`, as one path: "my_dir/my_project".
 
     Returns:
-        The `SearchResults`: the sweeps, the finished trials, and the objective. `hyperparameters` of a sweep,
-        a `keras_tuner.HyperParameters`, are built when first asked for, which loads KerasTuner.
+        The `SearchResults`: the sweeps, the finished trials, best first, and the objective. `hyperparameters`
+        of a sweep, a `keras_tuner.HyperParameters`, are built when first asked for, which loads KerasTuner.
 
     Raises:
         FileNotFoundError: There is no such directory.
         NotADirectoryError: It is a file.
-        ValueError: It is no project of KerasTuner's, the search ran no sweep, or the sweeps' file is damaged
-            or of a newer version. A damaged file of a trial is left out with a warning.
+        ValueError: It is no project of KerasTuner's, the search ended no sweep, or the sweeps' file is
+            damaged or of a newer version. A damaged file of a trial is left out with a warning.
     """
     project = Path(directory)
     if not project.exists():
@@ -85,7 +85,10 @@ def _why_no_project(directory: Path) -> str:
             "search ran without lrtuner, or stopped before the sweep was over."
         )
     if any(directory.glob("trial_lr_sweep_*")):
-        return f"The search in {str(directory)!r} is still in its first sweep, or was broken off in it."
+        return (
+            f"The search in {str(directory)!r} is in its first sweep, or was stopped in it: wait, or search "
+            "again."
+        )
     projects = sorted(str(path.parent) for path in directory.glob(f"*/{STATE_FILE}"))
     if not projects:
         return (

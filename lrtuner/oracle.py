@@ -33,17 +33,17 @@ from lrtuner.search.sweeping import Sweeping
 class LRRangeOracle(Findings):
     """Narrows the learning-rate space with a cheap sweep, then hands off to another oracle.
 
-    The first trial that a tuner gets is a sweep: at most about an epoch of training in which the learning
-    rate rises from `min_lr` to `max_lr`. The good range is read off its loss curve, the learning-rate
-    hyperparameter is narrowed to it inside the bounds that the user declared, and from then on every call
-    goes to the wrapped oracle, which never hears of the sweep: its trials, their numbers, its seeds and
-    `max_trials` are its own. Where a sweep fails or shows no range, the declared space stays as it is and a
-    warning says why.
+    First comes a sweep: a hundred batches of training or more, in which the learning rate rises from `min_lr`
+    to `max_lr`. A tuner of KerasTuner's own gets it as its first trial. The good range is read off its loss
+    curve, and the learning-rate hyperparameter is narrowed to it inside the bounds that the user declared.
+    From then on every call goes to the wrapped oracle, which never hears of the sweep: its trials, their
+    numbers, its seeds and `max_trials` are its own. Where a sweep fails or shows no range, the declared space
+    stays as it is and a warning says why.
 
     Hyperparameters that choose the optimizer are found by building models, and each of their settings gets a
-    sweep when a trial first needs it, all of them together at the price of about one trial. The search
-    stays one: it proposes over the union of the ranges, and a trial's rate lies in the range of its own
-    setting. A range moves with the square root of the batch size where that is a hyperparameter.
+    sweep when a trial first needs it. The search stays one: it proposes over the union of the ranges, and a
+    trial's rate lies in the range of its own setting. A range moves with the square root of the batch size
+    where that is a hyperparameter.
 
     >>> oracle = lrtuner.LRRangeOracle(kt.oracles.BayesianOptimizationOracle("val_loss", max_trials=20))
     >>> tuner = lrtuner.Tuner(oracle, build_model)
@@ -55,12 +55,13 @@ class LRRangeOracle(Findings):
         oracle: The `keras_tuner.Oracle` that runs the search. Without one, `objective`, `max_trials`, `seed`
             and the other arguments of `keras_tuner.oracles.RandomSearchOracle` make one.
         learning_rate: String, the learning-rate hyperparameter's name. By default it is found:
-            `learning_rate`, `lr`, or a name that ends so. A list of strings where there are several, each of
-            which gets a range of its own.
+            `learning_rate`, `lr`, or a name that ends or begins so. A list of strings where there are
+            several, each of which gets a range of its own.
         min_lr: Float, the first rate of the sweep.
         max_lr: Float, the last rate of the sweep.
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 (small data is
-            cycled) and at most 300.
+            cycled) and at most 300; 300 where nobody knows how long an epoch is. Several sweeps share the
+            batches of one training, where that leaves each at least 100.
         rule: How the range is read off the curve, see `suggest_range`.
         sweep_per: List of strings, the hyperparameters each of whose settings gets a sweep: a Choice, a
             Boolean or an Int with at most 8 values. By default those are found that choose the optimizer

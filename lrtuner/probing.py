@@ -16,7 +16,7 @@ from keras_tuner.engine import hyperparameters as hp_types
 from lrtuner.builds import UNKNOWN, Built, normalisers_of
 from lrtuner.curve import Training
 from lrtuner.protocol import without_reserved
-from lrtuner.rules import usual_rate
+from lrtuner.rules import usual_log10_rate
 from lrtuner.setting_finder import SettingFinder
 from lrtuner.settings import SettingSpace
 from lrtuner.space import (
@@ -82,9 +82,9 @@ class RateProbe:
         found = finder.find(names)
         late = [entry for name, entry in finder.late.items() if name in found.declared_in]
         self._hyperparameters.merge(late)
-        return found if others_count else dataclasses.replace(
-            found, learning_rates=()
-        ), finder.rates_at_start()
+        if not others_count:
+            found = dataclasses.replace(found, learning_rates=())
+        return found, finder.rates_at_start()
 
     def _built(self, hyperparameters: kt.HyperParameters) -> Built:
         """Return what the model is like that is built at these values."""
@@ -149,7 +149,7 @@ class RateProbe:
         except LearningRateError:
             return
         kind = Training(optimizer=type(optimizers[0]).__name__, momentum=momentum_of(optimizers[0]))
-        usual = usual_rate(kind)
+        usual = usual_log10_rate(kind)
         if usual is None or any(one is other for one in optimizers for other in swept):
             return
         value = nearest_value(entry, 10.0**usual, relation)

@@ -79,22 +79,25 @@ class ReadingConstants:
     # more precisely. A short one reads higher: the best rate falls by about 0.24 decades for 3-4 times the
     # training.
     density: ShortLong = ShortLong(short=6.25, long=25.0)
-    # A sweep whose batches come in an order. At rates up to the first number nothing but the data moves the
-    # loss of most models. So in the first decades, of at least so many batches, losses that follow one
-    # another by more than so many standard deviations follow the data. A descent that grows with the sum of
-    # the rates is taken out before, with these sums at which it is nearly done, in sums of the first decades:
-    # it is what raw data show so early. It has to leave this share of the variance.
-    # Moves by less than this share of the descent mislead nobody. They are what a model shows whose batches
-    # have no noise: all of the data in one batch, or a formula.
-    # Of 2,630 measured sweeps of shuffled data 1 was taken for one in an order. Of 111 sweeps of ordered data
-    # with 300 batches 68 were seen, and 30 of as many with 100 batches.
+    # A sweep whose batches come in an order, as those of a time series do. Of 2,630 measured sweeps of
+    # shuffled data 1 was taken for such a one. Of 111 sweeps of ordered data with 300 batches 68 were seen,
+    # and 30 of as many with 100 batches.
+    # At rates up to this nothing but the data moves the loss of most models.
     order_rate: float = 1e-5
+    # So in the first decades, of at least so many batches, losses that follow one another by more than so
+    # many standard deviations follow the data.
     order_decades: tuple[float, ...] = (1.0, 2.0)
     order_points: int = 12
     order_deviations: float = 3.0
+    # A descent that grows with the sum of the rates is taken out before: it is what raw data show so early.
+    # It has to leave this share of the variance.
     order_left: float = 0.2
+    # Moves by less than this share of the descent mislead nobody. They are what a model shows whose batches
+    # have no noise: all of the data in one batch, or a formula.
     order_share: float = 0.02
+    # Optimizers that can't learn so early, for their steps don't grow with the losses: nothing is taken out.
     order_adaptive: frozenset[str] = frozenset({"adam", "adamw", "adamax", "nadam", "rmsprop", "lion"})
+    # Where such a descent may be nearly done, in sums of the rates of the first decades.
     order_sums: tuple[float, ...] = (math.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
     # The variance of a median of k normal variables is pi / 2 / k.
     median_variance: float = math.pi / 2

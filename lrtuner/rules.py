@@ -129,7 +129,7 @@ CURVE_ALONE = CurveAloneConstants()
 
 # What is known before the sweep, log10: ten times Keras' default, except for Lion (its paper advises a third
 # to a tenth of AdamW's rate) and Adagrad, whose best rates were measured this high.
-USUAL_RATES: Mapping[str, float] = {
+USUAL_LOG10_RATES: Mapping[str, float] = {
     "SGD": -1.0,
     "Adagrad": -0.3,
     "Adam": -2.0,
@@ -234,7 +234,7 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     """
     own = CURVE_AND_OPTIMIZER
     training = curve.training or Training()
-    usual = usual_rate(training)
+    usual = usual_log10_rate(training)
     if usual is None:
         return _curve_alone(curve)
     reading = read_curve(curve, own.min_points)
@@ -265,14 +265,14 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     return _swept(curve, centre - width / 2, centre + width / 2, evidence)
 
 
-def usual_rate(training: Training) -> float | None:
+def usual_log10_rate(training: Training) -> float | None:
     """Return the log10 rate that is usual for the optimizer and batch size, or None without such a rate.
 
     Args:
         training: What is known; without a batch size the rate is that of batches of 64.
     """
     name = (training.optimizer or "").lower()
-    usual = {known.lower(): rate for known, rate in USUAL_RATES.items()}.get(name)
+    usual = {known.lower(): rate for known, rate in USUAL_LOG10_RATES.items()}.get(name)
     if usual is None:
         return None
     if name == "sgd" and training.momentum is not None:

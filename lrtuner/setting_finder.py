@@ -278,7 +278,7 @@ class SettingFinder:
     def _one_more(self, names: Sequence[str]) -> str | None:
         """Return a further hyperparameter that changes how the model is compiled, given those known to."""
         does = _Doing(self._kind, self._is_likely)
-        for setting, changes in self._trials(names):
+        for setting, changes in self._changes_to_try(names):
             kind = self._kind(setting)
             if kind is UNKNOWN or not changes or self._look(setting, changes) is None:
                 continue
@@ -331,7 +331,7 @@ class SettingFinder:
             is_known = is_known and UNKNOWN not in kinds
         return False if is_known else None
 
-    def _trials(self, names: Sequence[str]) -> Iterator[tuple[Setting, Setting]]:
+    def _changes_to_try(self, names: Sequence[str]) -> Iterator[tuple[Setting, Setting]]:
         """Yield settings, and changes of the other hyperparameters to try beside each."""
         ruled_out = {*names, *self._parents(names)}
         rest = [entry for entry in self._entries if entry.name not in ruled_out]

@@ -202,7 +202,7 @@ def skipped(project):
         (lacking, "There is no directory"),
         (without_sweep, "ran without lrtuner, or stopped"),
         (without_anything, r"no project of KerasTuner's.*oracle\.json"),
-        (broken_off, "still in its first sweep, or was broken off in it"),
+        (broken_off, "is in its first sweep, or was stopped in it"),
         (newer, "newer version of lrtuner"),
         (damaged, r"lr_range\.json' is damaged"),
         (skipped, "has no finished sweep"),

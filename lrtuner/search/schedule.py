@@ -31,7 +31,7 @@ _MOST_LEASES = 3
 # default is none, since a model may have it by chance.
 _MARKING_SHARES = (0.45, 0.95)
 # Nor are these, the rates that Keras' optimizers have unless told otherwise.
-_USUAL_RATES = (1e-3, 1e-2)
+_KERAS_DEFAULT_RATES = (1e-3, 1e-2)
 
 NO_RUNNER = (
     "This tuner does not run the learning-rate sweep that LRRangeOracle asks for. Either use lrtuner.Tuner "
@@ -155,26 +155,7 @@ class Schedule:
         hyperparameters = values_in_the_middle(space, fixed, needed)
         defaults = default_values(space, fixed, needed)
         has_fallback = defaults.values != hyperparameters.values
-        settings = self._ranges.found_settings
-        if settings is None and self._options.sweep_per is not None:
-            settings = SettingSpace(tuple(self._options.sweep_per))
-        task = SweepTask(
-            min_lr=self._options.min_lr,
-            max_lr=self._options.max_lr,
-            steps=self._options.steps,
-            learning_rate=name,
-            learning_rates=self._options.several_names,
-            others_count=self._options.learning_rate is None,
-            settings=settings,
-            is_first=self._ranges.found_settings is None,
-            scales=self._options.batch_size_scaling and self._ranges.found_settings is None,
-            number=len(self._ranges.sweeps) + len(self) + 1,
-            # Hyperband sets its trials' epochs by itself.
-            epochs=getattr(self._wrapped, "max_epochs", None),
-            objective_is_named=internals.has_objective(self._wrapped),
-            objectives=internals.objective_names(self._wrapped),
-            may_fall_back=has_fallback,
-        )
+        task = self._task(name, may_fall_back=has_fallback)
         job = Job(name, setting, hyperparameters, defaults=defaults if has_fallback else None)
         moved = values_in_the_middle(space, {**fixed, **(at or {})}, needed)
         if moved.values != hyperparameters.values:
@@ -183,6 +164,30 @@ class Schedule:
         task.write_to(hyperparameters)
         dataclasses.replace(task, may_fall_back=False).write_to(defaults)
         self._jobs.add(job)
+
+    def _task(self, name: str | None, *, may_fall_back: bool) -> SweepTask:
+        """Return what a tuner is told of the sweep of a learning rate."""
+        settings = self._ranges.found_settings
+        is_first = settings is None
+        if settings is None and self._options.sweep_per is not None:
+            settings = SettingSpace(tuple(self._options.sweep_per))
+        return SweepTask(
+            min_lr=self._options.min_lr,
+            max_lr=self._options.max_lr,
+            steps=self._options.steps,
+            learning_rate=name,
+            learning_rates=self._options.several_names,
+            others_count=self._options.learning_rate is None,
+            settings=settings,
+            is_first=is_first,
+            scales=self._options.batch_size_scaling and is_first,
+            number=len(self._ranges.sweeps) + len(self) + 1,
+            # Hyperband sets its trials' epochs by itself.
+            epochs=getattr(self._wrapped, "max_epochs", None),
+            objective_is_named=internals.has_objective(self._wrapped),
+            objectives=internals.objective_names(self._wrapped),
+            may_fall_back=may_fall_back,
+        )
 
     def add_those_that_come_first(self) -> None:
         """Put on the list what must be swept before the search may begin, once the settings are known."""
@@ -305,5 +310,5 @@ def _resting_value(entry: Any, index: int) -> Any:
 def _marking_value(entry: Any) -> Any:
     """Return a value for a sweep's learning rate that no model has by chance, as far as there is one."""
     others = [value for value in map(entry.prob_to_value, _MARKING_SHARES) if value != entry.default]
-    unusual = [value for value in others if value not in _USUAL_RATES]
+    unusual = [value for value in others if value not in _KERAS_DEFAULT_RATES]
     return [*unusual, *others, entry.default][0]

@@ -31,7 +31,7 @@ LEAST_SHARE = 0.5
 # are 0.067, with both neighbours they are 0.031 and 0.099.
 HOPELESS_SHARE = 0.5
 
-# A range that reaches beyond a declared bound by no more than this factor is not worth a word.
+# A part of a range that reaches beyond a declared bound by no more than this factor is not worth a word.
 SLIGHTLY = 1.25
 
 
@@ -320,12 +320,13 @@ def _beyond(declared: tuple[float, float], lr_range: LRRange) -> str:
     """Say where the range lies beyond the declared rates; empty where it does not."""
     lowest, highest = declared
     found = f"the range found, {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g},"
-    above, below = lr_range.max_lr > SLIGHTLY * highest, SLIGHTLY * lr_range.min_lr < lowest
+    whole = lr_range.min_lr > highest or lr_range.max_lr < lowest
+    far = 1.0 if whole else SLIGHTLY
+    above, below = lr_range.max_lr > far * highest, far * lr_range.min_lr < lowest
     if above and below:
         return f"{found[0].upper()}{found[1:]} covers all that was declared."
     if not (above or below):
         return ""
-    whole = lr_range.min_lr > highest or lr_range.max_lr < lowest
     part = f"{found[0].upper()}{found[1:]} lies" if whole else f"Part of {found} lies"
     limit = f"above the declared maximum, {highest:.3g}"
     if below:

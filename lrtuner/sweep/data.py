@@ -329,5 +329,6 @@ def iterator_goes_first(model: Any, x: Any) -> Iterator[None]:
         yield
     finally:
         del model.make_train_function
+        # While `held` has the iterator, and through it the dataset, the rest of the cycle is freed.
         gc.collect()
         held.clear()

@@ -45,7 +45,7 @@ def find_lr(
         min_lr: Float, the first learning rate.
         max_lr: Float, the last learning rate.
         steps: Int, batches in the sweep, at least 10. Defaults to one epoch, but at least 100 (small data is
-            cycled) and at most 300.
+            cycled) and at most 300; 300 where nobody knows how long an epoch is.
         verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line without a bar.
         sample_weight: As for `model.fit`.
         class_weight: As for `model.fit`.
@@ -60,7 +60,7 @@ def find_lr(
     Raises:
         TypeError: Where `model` is not a Keras model.
         UnusableModelError: A `ValueError`, where the model is not compiled or has no single learning rate,
-            or there is no data.
+            nothing to train, or there is no data.
         ValueError: Where the bounds, the number of steps or another argument make no sense.
     """
     check_ramp(min_lr, max_lr, steps)

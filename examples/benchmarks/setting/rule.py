@@ -36,7 +36,7 @@ def centres(measured: MeasuredSetting) -> dict[int, list[float]]:
 
 def usual_rate(setting: Setting) -> float:
     """Return log10 of the rate that is usual for a setting's optimizer, ten times Keras' default for most."""
-    return float(rules.USUAL_RATES[optimizer_of(setting).name])
+    return float(rules.USUAL_LOG10_RATES[optimizer_of(setting).name])
 
 
 def fall_by_steps() -> float:
