@@ -68,6 +68,10 @@ class Evidence:
         """What to know before trusting the range, as one clause; empty where the curve shows it clearly."""
         if self.descent_end is None and self.usual is not None:
             shows = "nothing beyond its noise" if self.edge is None else "where the loss rises but no descent"
+            if self.reach > 0:
+                return (
+                    f"the curve shows {shows}, far from what is usual for the optimizer, so the range is wide"
+                )
             return f"the curve shows {shows}, so the range is mostly what is usual for the optimizer"
         if self.descent_end is None:
             return "the curve shows where the loss rises but no descent, so the range lies below the rise"
@@ -92,11 +96,11 @@ class Evidence:
             words += f" The usual rate for this optimizer and batch size is {self.usual:.2g}."
         words += (
             f" The sweep has {self.batches} usable batches, {self.density:.2g} for each factor of ten. That "
-            f"gives a range of {self.width - self.reach:.3g} decades."
+            f"gives a range of {self.width - self.reach:.3g} decades"
         )
         if self.reach > 0:
-            words += f" It is {self.reach:.2g} decades wider because the curve disagrees with the usual rate."
-        return words
+            return f"{words}, and {self.reach:.2g} more because the curve disagrees with the usual rate."
+        return f"{words}."
 
     def to_config(self) -> dict[str, Any]:
         """Return the evidence as a dict of strict JSON."""

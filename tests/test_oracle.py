@@ -103,11 +103,17 @@ class TestHandOff:
         assert "narrowed" in sweep.outcome
 
     def test_rows_with_losses_above_all_others_are_told_of(self, tmp_path, capsys):
-        for known in ({}, {"has_outliers": True}):
-            oracle = waiting(tmp_path / str(len(known)))
-            finish(oracle, **known)
+        rng = np.random.default_rng(0)
+        losses = typical_losses() + 0.02 * rng.normal(size=100)
+        outlying = np.where(np.arange(100) == 20, 1e3, losses)
+        for index, (curve, has_outliers) in enumerate(
+            [(losses, False), (losses, True), (outlying, False), (outlying, True)]
+        ):
+            oracle = waiting(tmp_path / str(index))
+            finish(oracle, curve, has_outliers=has_outliers)
             said = "check whether their values are right"
-            assert (said in oracle.sweeps[0].outcome) == (said in capsys.readouterr().out) == bool(known)
+            outcome = oracle.sweeps[0].outcome or ""
+            assert (said in outcome) == (said in capsys.readouterr().out) == (index == 3)
 
     def test_a_tuner_of_models_that_are_not_keras_s(self, tmp_path):
         def build(hp):

@@ -412,7 +412,7 @@ class TestEvidence:
         # A descent that ends five decades below what is usual earns the most: 1.4 and 9 tenths of it.
         assert evidence.reach == pytest.approx(1.26)
         assert evidence.width == pytest.approx(1.4 + 1.26)
-        assert "a range of 1.4 decades. It is 1.3 decades wider because the curve disagrees" in str(evidence)
+        assert "a range of 1.4 decades, and 1.3 more because the curve disagrees" in str(evidence)
         # With less disagreement it earns less, and without any nothing.
         some, none = (suggest_range(sweep(fall=at), optimizer="SGD").evidence.reach for at in (-3.5, -2))
         assert 0.1 < some < 1.2

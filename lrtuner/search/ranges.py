@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
+import numpy as np
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.blow_up import BlowUpDetector
+from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
 from lrtuner.rules import batch_size_shift
 from lrtuner.search.names import Declaration, LearningRates, rates_between
 from lrtuner.search.record import Sweep
 from lrtuner.settings import Setting, SettingSpace, setting_key
+from lrtuner.smoothing import MEDIAN_DIFFERENCE
 from lrtuner.space import (
     LearningRateError,
     Narrowing,
@@ -127,7 +131,7 @@ class SettingRanges:
                 f"This is the range at batch size {sweep.batch_size}; it moves with the square root of the "
                 "batch size."
             )
-        if sweep.curve is not None and sweep.curve.training is not None and sweep.curve.training.has_outliers:
+        if sweep.curve is not None and _shows_outliers(sweep.curve):
             yield (
                 "Some rows of the data have losses far above all others, at any learning rate: check whether "
                 "their values are right."
@@ -319,6 +323,24 @@ class SettingRanges:
                 [setting] if batch_size in setting else [{**setting, batch_size: size} for size in sizes]
             )
         ]
+
+
+def _shows_outliers(curve: LRCurve) -> bool:
+    """Return whether rows of the data are known for outliers, and their losses are beyond any doubt.
+
+    That they are known makes a sweep go on. For that 30 times the noise of the first batches is enough, and
+    of few batches the noise may look much smaller than it is.
+    """
+    if curve.training is None or not curve.training.has_outliers:
+        return False
+    # As the loss blows up, high losses come before the batch at which that is certain.
+    end = len(curve) if curve.blow_up is None else curve.blow_up - BlowUpDetector.WINDOW
+    losses = curve.losses[: max(end, 0)]
+    losses = losses[np.isfinite(losses)]
+    if len(losses) < BlowUpDetector.WINDOW:
+        return False
+    noise = np.median(np.abs(np.diff(losses))) / MEDIAN_DIFFERENCE
+    return bool(losses.max() - np.median(losses) > 100.0 * noise)
 
 
 def moved_range(lr_range: LRRange, factor: float) -> LRRange:

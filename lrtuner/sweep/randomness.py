@@ -6,6 +6,7 @@ import contextlib
 import random
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +23,25 @@ def preserved_random_state() -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def repeatable_shuffles() -> Iterator[None]:
+    """Let TensorFlow shuffle in an order that comes again where `keep_random_state` has put its state back.
+
+    It does so by itself where the user has given it a seed. Without one, no state brings an order back: for a
+    while it gets one.
+    """
+    context = _tensorflow_context()
+    if getattr(context, "_seed", 0) is not None:
+        yield
+        return
+    generator = getattr(context, "_rng", None)
+    sys.modules["tensorflow"].random.set_seed(current_seed())
+    try:
+        yield
+    finally:
+        context._seed, context._rng = None, generator
 
 
 def keep_random_state() -> Callable[[], None]:
@@ -57,11 +77,17 @@ def _keep_backend_random_state() -> Callable[[], None]:
         state = torch.get_rng_state()
         return lambda: torch.set_rng_state(state)
     # tf.data shuffles with TensorFlow's generator on every backend.
-    if "tensorflow" in sys.modules:
-        from tensorflow.python.eager import context
+    generator = getattr(_tensorflow_context(), "_rng", None)
+    if generator is None:
+        return lambda: None
+    tensorflow_state = generator.getstate()
+    return lambda: generator.setstate(tensorflow_state)
 
-        generator = getattr(context.context(), "_rng", None)
-        if generator is not None:
-            tensorflow_state = generator.getstate()
-            return lambda: generator.setstate(tensorflow_state)
-    return lambda: None
+
+def _tensorflow_context() -> Any:
+    """Return what holds TensorFlow's global seed, or None where TensorFlow is not loaded."""
+    if "tensorflow" not in sys.modules:
+        return None
+    from tensorflow.python.eager import context
+
+    return context.context()

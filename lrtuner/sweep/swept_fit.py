@@ -35,7 +35,7 @@ from lrtuner.sweep.faults import (
 )
 from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
 from lrtuner.sweep.optimizers import own_optimizer
-from lrtuner.sweep.randomness import keep_random_state, preserved_random_state
+from lrtuner.sweep.randomness import keep_random_state, preserved_random_state, repeatable_shuffles
 from lrtuner.sweep.recorders import CompiledRecorder, Recorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
 from lrtuner.sweep.snapshot import Snapshot, build_optimizer, size_of
@@ -135,6 +135,7 @@ class SweptFit:
         self._arguments: dict[str, Any] = {}
         self._before = {name: getattr(model, name, None) for name in self._CHANGED}
         self._restart_random = keep_random_state()
+        self._shuffles = contextlib.ExitStack()
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Sweep in place of training."""
@@ -152,6 +153,7 @@ class SweptFit:
             # Keras traces a step twice in which the optimizer makes its variables.
             build_optimizer(self._model)
         self._model.steps_per_execution = steps_per_call(self._model) if finder.is_compiled else 1
+        self._shuffles.enter_context(repeatable_shuffles())
         self._restart_random = keep_random_state()
         self._sweep(finder)
         self.is_over = True
@@ -281,6 +283,7 @@ class SweptFit:
 
     def close(self) -> None:
         """Give the model back, also after an exception."""
+        self._shuffles.close()
         if self._finder is not None:
             self._finder.close()
             for name, value in self._before.items():
