@@ -17,7 +17,7 @@ from lrtuner.search import messages
 from lrtuner.search.files import is_json, write_atomically
 from lrtuner.search.worker import ChiefsOracle
 from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
-from lrtuner.sweep import preserved_random_state
+from lrtuner.sweep import own_optimizer, preserved_random_state
 from lrtuner.tensorboard import SweepLog
 
 # The options of the sweeps: what LRRangeOracle takes by keyword alone.
@@ -196,6 +196,24 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             # A model that can't be built is the next trial's business.
             return
         self.oracle.check_declaration(declared, may_come_late=self._declares_in_training())
+        self._check_optimizer(declared)
+
+    def _check_optimizer(self, declared: kt.HyperParameters) -> None:
+        """Warn if the model of the only sweep has another optimizer now."""
+        sweeps = self.oracle.sweeps
+        training = sweeps[0].curve.training if len(sweeps) == 1 and sweeps[0].curve is not None else None
+        if training is None or training.optimizer is None:
+            return
+        swept = declared.copy()
+        swept.values.update(sweeps[0].hyperparameters.values)
+        try:
+            with preserved_random_state():
+                optimizer = own_optimizer(self.hypermodel.build(swept))
+        except Exception:
+            # As above.
+            return
+        if optimizer is not None and type(optimizer).__name__ != training.optimizer:
+            messages.optimizer_has_changed(training.optimizer, type(optimizer).__name__)
 
 
 class RandomSearch(kt.RandomSearch, Tuner):  # type: ignore[misc]

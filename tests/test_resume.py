@@ -84,6 +84,19 @@ class TestSecondRun:
         # Drawn again, with the new trial.
         assert (project(directory) / "lr_sweeps.png").read_bytes() != picture
 
+    def test_another_optimizer_than_that_of_the_sweep(self, directory, finished, recwarn):
+        def with_adam(hp):
+            model = build_model(hp)
+            model.compile(keras.optimizers.Adam(hp.get(RATE)), loss="mse", metrics=["mae"])
+            return model
+
+        recwarn.clear()
+        tuner(directory, oracle=random_search(3))
+        assert not [one for one in recwarn if "compiled with" in str(one.message)]
+        with warned(r"was run with SGD, and the model is now compiled with Adam\..*overwrite=True"):
+            again = tuner(directory, with_adam, oracle=random_search(3))
+        assert again.oracle.lr_range == finished[1].lr_range
+
     def test_stock_tuner_with_bare_hypermodel_may_look_at_a_finished_search(self, directory):
         stock = kt.Tuner(
             lrtuner.LRRangeOracle(random_search(), steps=60),

@@ -242,6 +242,19 @@ def declared_otherwise(before: str, now: str | None, *, is_renamed: bool, has_tr
     )
 
 
+def optimizer_has_changed(before: str, now: str) -> None:
+    """Warn that a search goes on with another optimizer than that of its sweep.
+
+    Args:
+        before: The class of the optimizer that was swept.
+        now: That of the model as it is built now.
+    """
+    warn(
+        f"The sweep of this project was run with {before}, and the model is now compiled with {now}. Its "
+        f"range holds all the same, and may be wrong for {now}. {_FRESH_SWEEP}"
+    )
+
+
 def grid_cannot_go_on() -> None:
     """Warn that a grid search can't go on."""
     warn(

@@ -31,7 +31,8 @@ def find_lr(
     """Sweeps the learning rate of a compiled model and gives the model back as it was.
 
     Weights, optimizer state, learning rate (or schedule) and metrics are restored bit for bit, also after an
-    exception or Ctrl-C. See `LRFinder` for what is recorded.
+    exception or Ctrl-C. See `LRFinder` for what is recorded. An optimizer without variables gets them, as in
+    `fit`: compile the model again after you change what of it is trainable.
 
     >>> curve = lrtuner.find_lr(model, x, y, batch_size=64, steps=100, verbose=0)
     >>> lr_range = lrtuner.suggest_range(curve)
@@ -61,6 +62,7 @@ def find_lr(
         TypeError: Where `model` is not a Keras model.
         UnusableModelError: A `ValueError`, where the model is not compiled or has no single learning rate,
             nothing to train, or there is no data.
+        NoLossError: A `ValueError`, where the model's own training step reports no loss.
         ValueError: Where the bounds, the number of steps or another argument make no sense.
     """
     check_ramp(min_lr, max_lr, steps)
