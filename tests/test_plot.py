@@ -712,3 +712,15 @@ def test_bad_arguments_of_save_picture(tmp_path, path, draw, error, message):
     with pytest.raises(error, match=message):
         save_picture(tmp_path / path if isinstance(path, str) else path, draw)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wide_numbers_at_the_axis_leave_room_for_the_words():
+    rates = np.geomspace(1e-7, 10.0, 100)
+    exploding = LRCurve(rates, np.where(rates < 3e-4, 2e8 + 1e8 * np.sin(np.arange(100)), 1e13))
+    evidence = dataclasses.replace(EVIDENCE, descent_end=None, edge=2.5e-4, usual=1e-2)
+    figure = plt.figure(layout="constrained")
+    ax = figure.add_subplot()
+    plot_sweeps([Sweep("one", exploding, LRRange(1.7e-6, 2.5e-4, evidence), declared=(1e-6, 10.0))], ax=ax)
+    figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in ax.texts)

@@ -30,6 +30,8 @@ _LEGEND_GAP = 0.3
 _SWATCH = 4.0
 # What labels and ticks take beside and below axes, in font sizes.
 _LABELS = 5.5
+# They hold numbers of this width.
+_USUAL_LABEL = "0.25"
 # The most that may be taken of the height: by the legend before it leaves out what it may, and what it must
 # not; by what is said below the axes of one sweep, and of several; and by all that is added around the axes.
 _LEGEND_SHARE = 0.2
@@ -184,9 +186,21 @@ def size_of(axes: Axes) -> tuple[float, float]:
         return width, height
     margins = figure.subplotpars
     return (
-        _without_margins(width, margins.right - margins.left),
+        _without_margins(width, margins.right - margins.left) - _beyond_usual_labels(axes),
         _without_margins(height, margins.top - margins.bottom),
     )
+
+
+def _beyond_usual_labels(axes: Axes) -> float:
+    """Return by how much the numbers at the vertical axes of all panels are wider than most."""
+    widest = text_width(_USUAL_LABEL, "medium")
+    usual = widest
+    for panel in axes.get_shared_x_axes().get_siblings(axes):
+        low, high = sorted(panel.get_ylim())
+        shown = [place for place in panel.get_yticks() if low <= place <= high]
+        labels = panel.yaxis.get_major_formatter().format_ticks(shown)
+        widest = max([widest, *(text_width(label, "medium") for label in labels if label)])
+    return widest - usual
 
 
 def _without_margins(length: float, share: float) -> float:
