@@ -190,10 +190,10 @@ def rates_not_swept(names: Sequence[str], swept: Sequence[str], *, verbose: int)
         verbose: 0 for silence.
     """
     if verbose:
-        are = "is" if len(names) == 1 else "are"
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
         print(
-            f"{', '.join(names)} {are} searched as declared, without a sweep. For a range of each, list all "
-            f"that are learning rates: learning_rate={[*swept, *names]}"
+            f"{', '.join(names)} {are} searched as declared, without a sweep. If the first fit of a trial "
+            f"uses {them}, list all learning rates for a range of each: learning_rate={[*swept, *names]}"
         )
 
 
