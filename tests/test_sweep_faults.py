@@ -273,3 +273,18 @@ def test_an_outlying_row_among_many_is_told_apart_without_a_seed():
         met += report.curve.losses[5:].max() > 1e5 and report.curve.training.has_outliers
         assert context.context()._seed is None
     assert met > 0
+
+
+def test_an_outlying_row_in_a_dataset_of_another_order_each_time():
+    x, y = np.tile(X, (20, 1)), np.tile(Y, (20, 1))
+    y[HOLE] = 1e4
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x)).batch(SIZE)
+    for _ in range(6):
+        model = linear()
+        tf.random.set_seed(None)
+        curve = sweep_in_training(
+            model, lambda model=model: model.fit(dataset, verbose=0), min_lr=1e-7, max_lr=1e-6, steps=None
+        ).curve
+        # One epoch has the row, wherever the sweep has ended first.
+        assert len(curve) == len(x) // SIZE
+        assert curve.training.has_outliers or curve.losses[:5].max() > 1e5

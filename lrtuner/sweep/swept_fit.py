@@ -76,6 +76,11 @@ class FinderInTraining(LRFinder):
         return self._recorder is CompiledRecorder
 
     @property
+    def planned(self) -> int:
+        """How many batches the sweep would have had to its end."""
+        return self.steps_for(self._batches_per_epoch())
+
+    @property
     def start(self) -> Snapshot | None:
         """What the model was at the start of the sweep, or None where it had no weights or too many."""
         return self._start
@@ -261,8 +266,9 @@ class SweptFit:
         if only is not None:
             batches = 1
         elif not is_array_like(self._arguments["x"]):
-            # Data that don't come in the same order again show their faults in as many batches, more or less.
-            batches = max(2 * batches, MIN_DEFAULT_STEPS)
+            # Data that don't come in the same order again show their faults in as many batches, more or less,
+            # and for certain in an epoch. A sweep that ended early has most of its batches to spare.
+            batches = max(2 * batches, finder.planned, MIN_DEFAULT_STEPS)
         inspection = Inspection(batches, finder.optimizer, limit)
         after = Snapshot(self._model)
         finder.start.restore()
