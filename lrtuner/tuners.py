@@ -200,6 +200,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     def _check_optimizer(self, declared: kt.HyperParameters) -> None:
         """Warn if the model of the only sweep has another optimizer now."""
+        if self._declares_in_training():
+            # That code may compile the model anew.
+            return
         sweeps = self.oracle.sweeps
         training = sweeps[0].curve.training if len(sweeps) == 1 and sweeps[0].curve is not None else None
         if training is None or training.optimizer is None:

@@ -90,8 +90,17 @@ class TestSecondRun:
             model.compile(keras.optimizers.Adam(hp.get(RATE)), loss="mse", metrics=["mae"])
             return model
 
+        class CompilingInFit(kt.HyperModel):
+            def build(self, hp):
+                return with_adam(hp)
+
+            def fit(self, hp, model, *args, **kwargs):
+                model.compile(keras.optimizers.SGD(hp.get(RATE)), loss="mse", metrics=["mae"])
+                return model.fit(*args, **kwargs)
+
         recwarn.clear()
         tuner(directory, oracle=random_search(3))
+        tuner(directory, CompilingInFit(), oracle=random_search(3))
         assert not [one for one in recwarn if "compiled with" in str(one.message)]
         with warned(r"was run with SGD, and the model is now compiled with Adam\..*overwrite=True"):
             again = tuner(directory, with_adam, oracle=random_search(3))

@@ -268,10 +268,13 @@ def test_an_outlying_row_among_many_is_told_apart_without_a_seed():
         np.random.seed(seed)
         # As TensorFlow is where nobody has seeded it.
         tf.random.set_seed(None)
+        drawn = [float(tf.random.uniform([], seed=5)) for _ in range(2)]
         report = sweep(model, x, y, max_lr=1e-6)
         assert len(report.curve) == 30
         met += report.curve.losses[5:].max() > 1e5 and report.curve.training.has_outliers
         assert context.context()._seed is None
+        # What has a seed of its own goes on where it was.
+        assert float(tf.random.uniform([], seed=5)) not in drawn
     assert met > 0
 
 

@@ -186,16 +186,18 @@ def size_of(axes: Axes) -> tuple[float, float]:
         return width, height
     margins = figure.subplotpars
     return (
-        _without_margins(width, margins.right - margins.left) - _beyond_usual_labels(axes),
+        _without_margins(width, margins.right - margins.left, _beyond_usual_labels(axes)),
         _without_margins(height, margins.top - margins.bottom),
     )
 
 
 def _beyond_usual_labels(axes: Axes) -> float:
-    """Return by how much the numbers at the vertical axes of all panels are wider than most."""
+    """Return how much wider the numbers beside the axes, or beside those above or below, are than most."""
     widest = text_width(_USUAL_LABEL, "medium")
     usual = widest
     for panel in axes.get_shared_x_axes().get_siblings(axes):
+        if not math.isclose(panel.get_position().x0, axes.get_position().x0):
+            continue
         low, high = sorted(panel.get_ylim())
         shown = [place for place in panel.get_yticks() if low <= place <= high]
         labels = panel.yaxis.get_major_formatter().format_ticks(shown)
@@ -203,9 +205,9 @@ def _beyond_usual_labels(axes: Axes) -> float:
     return widest - usual
 
 
-def _without_margins(length: float, share: float) -> float:
-    """Return the length of a side once an engine has left no margins but for the labels."""
-    return max(length / share - _LABELS * font_size("medium"), 0.5 * length)
+def _without_margins(length: float, share: float, more: float = 0.0) -> float:
+    """Return the length of a side once an engine has left no margins but for the labels, and so much more."""
+    return max(length / share - _LABELS * font_size("medium") - more, 0.5 * length)
 
 
 def font_size(size: str) -> float:

@@ -311,7 +311,7 @@ def iterator_goes_first(model: Any, x: Any) -> Iterator[None]:
     ):
         yield
         return
-    make = model.make_train_function
+    make, own = model.make_train_function, vars(model).get("make_train_function")
     held: list[Any] = []
 
     def making(force: bool = False) -> None:
@@ -328,7 +328,10 @@ def iterator_goes_first(model: Any, x: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        del model.make_train_function
+        if own is None:
+            del model.make_train_function
+        else:
+            model.make_train_function = own
         # While `held` has the iterator, and through it the dataset, the rest of the cycle is freed.
         gc.collect()
         held.clear()

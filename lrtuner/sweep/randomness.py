@@ -37,7 +37,9 @@ def repeatable_shuffles() -> Iterator[None]:
         yield
         return
     generator = getattr(context, "_rng", None)
-    sys.modules["tensorflow"].random.set_seed(current_seed())
+    # `tf.random.set_seed` would also begin again what operations with seeds of their own draw.
+    context._seed = current_seed()
+    context._rng = random.Random(context._seed)
     try:
         yield
     finally:
