@@ -201,7 +201,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     def _check_optimizer(self, declared: kt.HyperParameters) -> None:
         """Warn if the model of the only sweep has another optimizer now."""
         if self._declares_in_training():
-            # That code may compile the model anew.
+            # A `fit` or `run_trial` of the user's own may compile the model anew.
             return
         sweeps = self.oracle.sweeps
         training = sweeps[0].curve.training if len(sweeps) == 1 and sweeps[0].curve is not None else None
@@ -213,7 +213,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             with preserved_random_state():
                 optimizer = own_optimizer(self.hypermodel.build(swept))
         except Exception:
-            # As above.
+            # The next trial will say why it can't be built.
             return
         if optimizer is not None and type(optimizer).__name__ != training.optimizer:
             messages.optimizer_has_changed(training.optimizer, type(optimizer).__name__)

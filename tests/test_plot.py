@@ -641,6 +641,10 @@ def test_a_range_that_the_curve_does_not_show_says_so(ax):
     assert "Note: the curve shows where the loss rises but no descent" in words
     assert "mostly what is usual for the optimizer" in words
     ax.clear()
+    plot_sweeps([Sweep("one", curve(), LRRange(1e-6, 1e-4, dataclasses.replace(usual, reach=1.2)))], ax=ax)
+    words = " ".join(notes(ax).split())
+    assert "no descent, far from what is usual for the optimizer, so the range is wide" in words
+    ax.clear()
     plot_sweeps([Sweep(name, curve(), LRRange(1e-3, 3e-2, usual)) for name in ("one", "two")], ax=ax)
     assert "two: the curve shows where" in " ".join(notes(ax).split())
 

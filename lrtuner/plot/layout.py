@@ -206,7 +206,13 @@ def _beyond_usual_labels(axes: Axes) -> float:
 
 
 def _without_margins(length: float, share: float, more: float = 0.0) -> float:
-    """Return the length of a side once an engine has left no margins but for the labels, and so much more."""
+    """Return the length of a side once an engine has left no margins but for the labels.
+
+    Args:
+        length: The side now.
+        share: The part of the figure that it takes.
+        more: What the labels take beyond what is usual.
+    """
     return max(length / share - _LABELS * font_size("medium") - more, 0.5 * length)
 
 

@@ -250,8 +250,8 @@ def optimizer_has_changed(before: str, now: str) -> None:
         now: That of the model as it is built now.
     """
     warn(
-        f"The sweep of this project was run with {before}, and the model is now compiled with {now}. Its "
-        f"range holds all the same, and may be wrong for {now}. {_FRESH_SWEEP}"
+        f"The sweep of this project was run with {before}, and the model is now compiled with {now}. The "
+        f"sweep's range is kept, and may be wrong for {now}. {_FRESH_SWEEP}"
     )
 
 

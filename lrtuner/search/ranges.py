@@ -328,8 +328,8 @@ class SettingRanges:
 def _shows_outliers(curve: LRCurve) -> bool:
     """Return whether rows of the data are known for outliers, and their losses are beyond any doubt.
 
-    That they are known makes a sweep go on. For that 30 times the noise of the first batches is enough, and
-    of few batches the noise may look much smaller than it is.
+    A sweep goes on where rows stand out by 30 times the noise of the first batches. That noise may look far
+    too small, since the batches are few. To name the rows to the user takes 100 times the whole curve's.
     """
     if curve.training is None or not curve.training.has_outliers:
         return False
