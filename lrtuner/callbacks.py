@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import keras
 
-from lrtuner.protocol import is_own_trial
+from lrtuner.protocol import SWEEP_PREFIX
 from lrtuner.space import LearningRateError
 
 # Two learning rates at which a scheduler is asked for the rate that it sets.
 _ASKED = (1e-4, 1e-2)
+# Names of the directories that KerasTuner makes for a trial, here a sweep, and for a training of it.
+_OF_A_SWEEP = re.compile(rf"{SWEEP_PREFIX}_\d+")
+_OF_AN_EXECUTION = re.compile(r"execution\d+")
 
 
 def check_rate_is_kept(callbacks: Sequence[Any] | None) -> None:
@@ -50,9 +54,11 @@ def _scheduled(schedule: Any, rate: float) -> float:
 
 
 def remove_tensorboard_directories(callbacks: Sequence[Any] | None) -> None:
-    """Remove what KerasTuner has made for a TensorBoard callback, which no sweep calls."""
+    """Remove what KerasTuner has made for a TensorBoard callback, which no sweep calls.
+
+    KerasTuner gives each trial the directory TRIAL_ID/executionN below the user's. No other one is touched.
+    """
     for callback in callbacks or ():
-        # It gives each trial a directory of its own below the user's.
-        directory = Path(str(getattr(callback, "log_dir", ""))).parent
-        if is_own_trial(directory.name):
-            shutil.rmtree(directory, ignore_errors=True)
+        directory = Path(str(getattr(callback, "log_dir", "")))
+        if _OF_AN_EXECUTION.fullmatch(directory.name) and _OF_A_SWEEP.fullmatch(directory.parent.name):
+            shutil.rmtree(directory.parent, ignore_errors=True)

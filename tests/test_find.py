@@ -35,6 +35,9 @@ def pair():
 def as_dict():
     return {"x": searches.X, "y": searches.Y, "batch_size": 16, "epochs": 3, "validation_data": pair()}
 
+def broken():
+    raise RuntimeError("no such GPU")
+
 def strange_dict():
     return {"images": searches.X}
 
@@ -120,3 +123,8 @@ def test_what_cannot_be_used_is_said(capsys, model, data, says):
 def test_options_are_checked_first(capsys, options, says):
     assert find("nothing_is_imported", "before", *options) == 2
     assert says in capsys.readouterr().err
+
+
+def test_an_error_of_the_users_is_told_from_no_range(capsys):
+    assert find("broken", "pair") == 2
+    assert "RuntimeError: no such GPU" in capsys.readouterr().err

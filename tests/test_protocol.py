@@ -22,6 +22,7 @@ from lrtuner.protocol import (
     news_trial,
     without_reserved,
 )
+from lrtuner.search.worker import ChiefsOracle
 from lrtuner.settings import SettingSpace
 from lrtuner.space import IDENTITY, Relation
 from lrtuner.sweep import SweepReport
@@ -146,3 +147,11 @@ def test_news():
     ended = news_trial(asked, "the disk is gone")
     assert ended.status == "STOPPED"
     assert fatal_error(ended) == fatal_error(fatal_trial("the disk is gone")) == "the disk is gone"
+
+
+def test_a_late_answer_does_not_take_an_error_back():
+    worker = ChiefsOracle(None, "tuner0")
+    for error in (None, "the disk is full", None):
+        worker._take_news(news_trial(news_id(), error))
+    with pytest.raises(kt.errors.FatalRuntimeError, match="the disk is full"):
+        worker.check()

@@ -7,6 +7,7 @@ import pytest
 from searches import build_branches, random_search, search, tuner, warned
 
 import lrtuner
+from lrtuner.callbacks import remove_tensorboard_directories
 from lrtuner.tensorboard import run_of
 
 pytest.importorskip("tensorflow")
@@ -99,3 +100,19 @@ def test_a_log_that_can_t_be_written_ends_no_search(tmp_path):
     with warned("could not be written for TensorBoard"):
         search(narrowed, callbacks=[keras.callbacks.TensorBoard(tmp_path / "logs")])
     assert len(narrowed.oracle.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("log_dir", "removed"),
+    [
+        ("logs/lr_sweep_0/execution0", "logs/lr_sweep_0"),
+        ("lr_sweep_study/run1", None),
+        ("lr_sweep_0/run1", None),
+        ("lr_sweep_final/execution0", None),
+    ],
+)
+def test_only_what_was_made_for_a_sweep_is_removed(tmp_path, log_dir, removed):
+    (tmp_path / log_dir).mkdir(parents=True)
+    remove_tensorboard_directories([keras.callbacks.TensorBoard(tmp_path / log_dir)])
+    assert (tmp_path / log_dir).exists() == (removed is None)
+    assert removed is None or (not (tmp_path / removed).exists() and (tmp_path / "logs").exists())

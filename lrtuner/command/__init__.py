@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever reads the output has seen enough. Python would complain when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:
+        # Mostly of the user's functions. Python would end with 1, which stands for no range.
+        traceback.print_exc()
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,7 +91,8 @@ class ChiefsOracle:
             raise kt.errors.FatalRuntimeError(f"The search was ended by an error: {self._fatal}")
 
     def _take_news(self, trial: Any) -> None:
-        self._fatal = fatal_error(trial)
+        # Two threads ask. What one of them was told stays.
+        self._fatal = self._fatal or fatal_error(trial)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
