@@ -643,7 +643,7 @@ def test_a_range_that_the_curve_does_not_show_says_so(ax):
     ax.clear()
     plot_sweeps([Sweep("one", curve(), LRRange(1e-6, 1e-4, dataclasses.replace(usual, reach=1.2)))], ax=ax)
     words = " ".join(notes(ax).split())
-    assert "no descent, far from what is usual for the optimizer, so the range is wide" in words
+    assert "no descent, and disagrees with what is usual for the optimizer, so the range is wider" in words
     ax.clear()
     plot_sweeps([Sweep(name, curve(), LRRange(1e-3, 3e-2, usual)) for name in ("one", "two")], ax=ax)
     assert "two: the curve shows where" in " ".join(notes(ax).split())
@@ -728,3 +728,44 @@ def test_wide_numbers_at_the_axis_leave_room_for_the_words():
     figure.canvas.draw()
     assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1
     assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in ax.texts)
+
+
+def test_wide_numbers_beside_the_trials_leave_room_for_the_words():
+    losses = np.concatenate([DESCENT[:60] * 0.01, [40.0] * 40])
+    usual = dataclasses.replace(EVIDENCE, descent_end=None, reach=1.2)
+    found = LRRange(1.06e-5, 7.9e-4, usual)
+    ax = plot_curve(
+        curve(losses),
+        lr_range=found,
+        trials=[(3.2e-4, 0.005158)],
+        objective="val_prc",
+        direction="max",
+        declared=(1e-6, 10.0),
+        ax=Figure(layout="constrained").add_subplot(),
+    )
+    figure = ax.figure
+    figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1
+    texts = [text for axes in figure.axes for text in axes.texts]
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in texts)
+
+
+def test_curves_at_heights_far_apart_have_a_logarithmic_scale(ax):
+    low, high = Sweep("bn=True", curve(DESCENT)), Sweep("bn=False", curve(40 * DESCENT))
+    plot_sweeps([low, high], ax=ax)
+    assert ax.get_yscale() == "log"
+    first, last = ax.get_ylim()
+    assert 0.2 < first < 0.5
+    assert 80 < last < 200
+    assert "log scale" in ax.get_ylabel()
+    # Each takes a good part of the height.
+    on_screen = ax.transData.transform([(1, loss) for loss in (0.5, 2.0, 20.0, 80.0)])
+    places = ax.transAxes.inverted().transform(on_screen)[:, 1]
+    assert np.all(np.diff(places)[[0, 2]] > 0.15)
+    ax.clear()
+    plot_sweeps([low, Sweep("other", curve(2 * DESCENT))], ax=ax)
+    assert ax.get_yscale() == "linear"
+    ax.clear()
+    # There is no logarithm of what lies below 0.
+    plot_sweeps([low, Sweep("log-likelihood", curve(40 * DESCENT - 100))], ax=ax)
+    assert ax.get_yscale() == "linear"

@@ -5,6 +5,15 @@ matplotlib is imported only where something is drawn, and the user's style (rcPa
 
 from lrtuner.plot.layout import png, save_picture
 from lrtuner.plot.pictures import plot_curve, plot_search, plot_sweeps
-from lrtuner.plot.series import Bounds, Sweep, Trials
+from lrtuner.plot.series import Bounds, DrawnSweep, Trials
 
-__all__ = ["Bounds", "Sweep", "Trials", "plot_curve", "plot_search", "plot_sweeps", "png", "save_picture"]
+__all__ = [
+    "Bounds",
+    "DrawnSweep",
+    "Trials",
+    "plot_curve",
+    "plot_search",
+    "plot_sweeps",
+    "png",
+    "save_picture",
+]

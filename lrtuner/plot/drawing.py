@@ -28,8 +28,10 @@ from lrtuner.plot.series import (
     Look,
     Objective,
     Series,
+    are_far_apart,
     is_beyond,
     loss_limits,
+    not_flat,
     rate_limits,
     score_limits,
 )
@@ -83,8 +85,9 @@ def draw_losses(axes: Axes, series: Sequence[Series]) -> list[Artist]:
         axes.set_ylabel("training loss")
         return []
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)
-    axes.set_ylabel("training loss")
-    set_height(axes, low, high, _ROOM, _ROOM + bars_share(series))
+    is_log = are_far_apart(spans)
+    axes.set_ylabel("training loss (log scale)" if is_log else "training loss")
+    set_height(axes, low, high, _ROOM, _ROOM + bars_share(series), is_log=is_log)
     handles: list[Artist] = []
     for one in series:
         handles += _draw_curve(axes, one, low, high, alone=alone)
@@ -320,6 +323,12 @@ def draw_evidence(axes: Axes, one: Series) -> list[Artist]:
 # --- Trials -------------------------------------------------------------------------------------------------
 
 
+def prepare_scores(axes: Axes, series: Sequence[Series], objective: Objective) -> None:
+    """Show the heights of the scores, so that the width of the numbers beside the axes is known."""
+    scores = np.concatenate([one.trials[:, 1] for one in series])
+    set_height(axes, *not_flat(*score_limits(scores, objective.direction)), _ROOM, _ROOM)
+
+
 def draw_trials(
     axes: Axes, series: Sequence[Series], objective: Objective, height: float, top: float = 0.0
 ) -> None:
@@ -338,11 +347,10 @@ def draw_trials(
     everything = np.concatenate([one.trials for one in series])
     owners = np.repeat(np.arange(len(series)), [len(one.trials) for one in series])
     scores = everything[:, 1]
-    low, high = score_limits(scores, objective.direction)
-    half = 0.1 * abs(low) or 0.5
-    drawn = (low, high) if high > low else (low - half, low + half)
+    limits = score_limits(scores, objective.direction)
+    drawn = not_flat(*limits)
     for one in series:
-        _draw_points(axes, one, (low, high), drawn, alone=len(series) == 1)
+        _draw_points(axes, one, limits, drawn, alone=len(series) == 1)
     # Room for the words beside the best, and for a marker everywhere.
     room = 1.5 * _TRIAL / height
     words_room = min(room + (LINE * font_size(SMALL) + 0.5 * _BEST) / height, 0.4)

@@ -148,7 +148,14 @@ def panel_below(axes: Axes) -> Axes:
 
 
 def set_height(
-    axes: Axes, low: float, high: float, bottom: float, top: float, *, words_below: bool = False
+    axes: Axes,
+    low: float,
+    high: float,
+    bottom: float,
+    top: float,
+    *,
+    words_below: bool = False,
+    is_log: bool = False,
 ) -> None:
     """Show `low` to `high`, leaving the shares `bottom` and `top` of the height empty.
 
@@ -159,11 +166,16 @@ def set_height(
         bottom: Share to leave empty below.
         top: Share to leave empty above.
         words_below: Whether words stand in the room below, which then is as high as they need.
+        is_log: Whether to make a logarithmic scale, of values above 0.
     """
     from matplotlib.ticker import FuncFormatter
 
     height = (high - low) / (1.0 - bottom - top)
-    if math.isfinite(height):
+    if is_log:
+        ratio = (high / low) ** (1.0 / (1.0 - bottom - top))
+        axes.set_yscale("log")
+        axes.set_ylim(low / ratio**bottom, high * ratio**top)
+    elif math.isfinite(height):
         start = low - bottom * height
         if low >= 0 and not words_below:
             # A cross-entropy has no values below 0: only half a marker is.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
 from lrtuner.plot import drawing, layout, words
-from lrtuner.plot.series import Bounds, Objective, Series, Sweep, Trials, finite_pairs, gather, pair
+from lrtuner.plot.series import Bounds, DrawnSweep, Objective, Series, Trials, finite_pairs, gather, pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def plot_curve(
 
 
 def plot_sweeps(
-    sweeps: Sequence[Sweep],
+    sweeps: Sequence[DrawnSweep],
     *,
     trials: Sequence[Trials] | None = None,
     objective: str | None = None,
@@ -108,7 +108,7 @@ def plot_sweeps(
 
 
 def plot_search(
-    sweeps: Sequence[Sweep],
+    sweeps: Sequence[DrawnSweep],
     trials: Sequence[Trials],
     *,
     objective: str | None = None,
@@ -142,6 +142,8 @@ def plot_search(
     axes = layout.axes_to_draw_on(ax)
     drawing.prepare_rates(axes, series)
     has_trials = any(len(one.trials) for one in series)
+    if has_trials:
+        drawing.prepare_scores(axes, series, scored)
     handles = drawing.trial_handles(series, scored, axes) if has_trials else []
     declared = drawing.draw_declared(axes, series)
     legend = layout.Legend([*handles, *drawing.draw_ranges(axes, series), *declared], declared)
@@ -169,6 +171,7 @@ def _draw_sweeps(axes: Axes, series: list[Series], objective: Objective, title: 
         axes.set_xlabel("")
         axes.tick_params(labelbottom=False)
         drawing.prepare_rates(lower, series)
+        drawing.prepare_scores(lower, series, objective)
         drawing.draw_declared(lower, series)
         if alone:
             drawing.draw_ranges(lower, series)

@@ -24,11 +24,13 @@ Trials = Sequence[tuple[float, float]]
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Lines and markers tell the sweeps apart where there is no colour. Triangles are for what is off the scale.
 _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
+# Curves whose losses are that many times as high, and span as much more, need a logarithmic scale.
+_FAR_APART = 10.0
 _MARKERS = ("o", "s", "D", "P", "p", "h")
 
 
 @runtime_checkable
-class Sweep(Protocol):
+class DrawnSweep(Protocol):
     """What `plot_sweeps` reads of a sweep."""
 
     @property
@@ -115,7 +117,7 @@ class Series(NamedTuple):
     batch_size: int | None  # rows in a batch of the sweep, where they are known
 
     @classmethod
-    def of_sweep(cls, sweep: Sweep, index: int, trials: FloatArray) -> Series:
+    def of_sweep(cls, sweep: DrawnSweep, index: int, trials: FloatArray) -> Series:
         """Gather what is drawn of the sweep with this index."""
         return cls.of_curve(sweep.curve, sweep.lr_range, sweep.declared, trials)._replace(
             name=sweep.name, look=Look.number(index), reason=sweep.reason
@@ -193,7 +195,9 @@ def finite_pairs(trials: Trials | None) -> FloatArray:
     return pairs[np.isfinite(pairs).all(axis=1) & (pairs[:, 0] > 0)]
 
 
-def gather(sweeps: Sequence[Sweep], trials: Sequence[Trials] | None) -> tuple[list[Sweep], list[Series]]:
+def gather(
+    sweeps: Sequence[DrawnSweep], trials: Sequence[Trials] | None
+) -> tuple[list[DrawnSweep], list[Series]]:
     """Return the sweeps as a list, and each with its trials ready to draw.
 
     Raises:
@@ -202,7 +206,7 @@ def gather(sweeps: Sequence[Sweep], trials: Sequence[Trials] | None) -> tuple[li
     """
     sweeps = list(sweeps) if isinstance(sweeps, Iterable) else [sweeps]
     for sweep in sweeps:
-        if not isinstance(sweep, Sweep):
+        if not isinstance(sweep, DrawnSweep):
             raise TypeError(
                 f"sweeps must be a list of lrtuner.Sweep, got {sweep!r} of type {type(sweep).__name__} in "
                 "it. Use tuner.oracle.sweeps; for a curve use plot_curve."
@@ -258,10 +262,20 @@ def loss_limits(one: Series) -> Bounds | None:
     if one.blow_up is not None:
         after = one.losses[one.blow_up :]
         low = float(np.min(after, initial=low, where=after > low - 0.5 * span))
-    if not high > low:
-        half = 0.1 * abs(low) or 0.5
-        low, high = low - half, high + half
-    return low, high
+    return not_flat(low, high)
+
+
+def not_flat(low: float, high: float) -> Bounds:
+    """Return the bounds, or others around them where they are the same."""
+    half = 0.1 * abs(low) or 0.5
+    return (low, high) if high > low else (low - half, high + half)
+
+
+def are_far_apart(spans: Sequence[Bounds]) -> bool:
+    """Return whether one of the curves would be flat beside the others, but for a logarithmic scale."""
+    low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+    smallest = min(span[1] - span[0] for span in spans)
+    return low > 0 and high > _FAR_APART * low and high - low > _FAR_APART * smallest
 
 
 def score_limits(scores: FloatArray, direction: str | None) -> Bounds:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import Evidence, LRRange
-from lrtuner.plot.series import Objective, Series, Sweep
+from lrtuner.plot.series import DrawnSweep, Objective, Series
 
 # Terminal colours, and control characters that no font has.
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]")
@@ -37,7 +37,7 @@ def curve_title(curve: LRCurve) -> str:
     return ", ".join(["Learning-rate sweep", *known])
 
 
-def sweeps_title(sweeps: Sequence[Sweep], project: str | None) -> str:
+def sweeps_title(sweeps: Sequence[DrawnSweep], project: str | None) -> str:
     """Return the title of a project's sweeps: project, hyperparameter, and of a single sweep its setting."""
     names = list(dict.fromkeys(sweep.learning_rate for sweep in sweeps if sweep.learning_rate))
     if len(sweeps) == 1:
@@ -51,22 +51,10 @@ def sweeps_title(sweeps: Sequence[Sweep], project: str | None) -> str:
 
 def why_this_range(evidence: Evidence) -> str:
     """Say in a sentence or two what a range was read from."""
-    edge = None if evidence.edge is None else rate(evidence.edge)
+    words = evidence.loss_in_words()
     if evidence.descent_end is not None:
-        times = f"{evidence.descent / evidence.noise:.2g} times" if evidence.noise > 0 else "far beyond"
-        words = (
-            f"The loss fell by {evidence.descent:.3g}, {times} the noise of one batch, nearly all of it "
-            f"below a rate of {rate(evidence.descent_end)}."
-        )
-        words += f" It rose from {edge} on." if edge else ""
-        if evidence.usual is None:
-            words += " The range follows from this."
-        else:
-            words += f" The range follows from this and the optimizer's usual rate, {rate(evidence.usual)}."
-    elif edge:
-        words = f"The loss did not fall beyond its noise before it rose at {edge}."
-    else:
-        words = "The loss neither fell nor rose beyond its noise."
+        usual = "" if evidence.usual is None else f" and the optimizer's usual rate, {rate(evidence.usual)}"
+        words += f" The range follows from this{usual}."
     return f"{words} Note: {evidence.caveat}." if evidence.caveat else words
 
 
