@@ -71,7 +71,7 @@ def main():
 
     if options.name == "chief":
         print(f"Learning-rate range: {tuner.oracle.lr_range}")
-        tuner.oracle.plot_sweeps().figure.savefig(os.path.join(tuner.project_dir, "search.png"))
+        print(f"Picture of the sweep and the trials: {os.path.join(tuner.project_dir, 'lr_sweeps.png')}")
         tuner.results_summary(num_trials=1)
 
 

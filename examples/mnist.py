@@ -68,14 +68,7 @@ def build_model(image_shape: tuple[int, ...], learning_rate: float, seed: int = 
 def sweep(model: keras.Model, x, y, epochs: int) -> tuple[lrtuner.LRCurve, lrtuner.LRRange]:
     """Return the curve of a sweep, and the range for a training of so many epochs."""
     curve = lrtuner.find_lr(model, x, y, batch_size=BATCH_SIZE, verbose=0)
-    lr_range = lrtuner.suggest_range(
-        curve,
-        optimizer="SGD",
-        momentum=0.0,
-        batch_size=BATCH_SIZE,
-        train_steps=epochs * math.ceil(len(x) / BATCH_SIZE),
-    )
-    return curve, lr_range
+    return curve, lrtuner.suggest_range(curve, train_steps=epochs * math.ceil(len(x) / BATCH_SIZE))
 
 
 def main() -> None:

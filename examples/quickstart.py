@@ -5,11 +5,10 @@ Nothing is downloaded; on two cores it takes one to two minutes.
 """
 
 import argparse
-import pathlib
+import os
 import warnings
 
 import keras
-import matplotlib
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -64,7 +63,6 @@ def main() -> None:
     parser.add_argument("--directory", default="runs", help="where to save (default: %(default)s)")
     arguments = parser.parse_args()
 
-    matplotlib.use("agg")  # saves pictures, opens no windows
     keras.utils.set_random_seed(0)
     (x, y), validation_data, (x_test, y_test) = load_data()
 
@@ -99,8 +97,7 @@ def main() -> None:
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)
     print(f"  test accuracy       {accuracy:.3f}")
 
-    picture = pathlib.Path(arguments.directory, "quickstart", "sweep_and_trials.png")
-    tuner.oracle.plot_sweeps().figure.savefig(picture)
+    picture = os.path.join(tuner.project_dir, "lr_sweeps.png")
     print(f"\nPicture of the sweep and the trials: {picture}")
 
 

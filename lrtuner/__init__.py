@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 # Where each name lives. They are imported when first used: Keras takes seconds to load.
-_ROOMS = {
+_MODULES = {
     "curve": ("LRCurve", "Training"),
     "hypermodel": ("LRRangeHyperModel",),
     "loading": ("load",),
@@ -62,7 +62,7 @@ _ROOMS = {
     "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
     "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch", "Tuner"),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

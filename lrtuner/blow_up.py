@@ -6,9 +6,8 @@ import bisect
 import collections
 import math
 import statistics
-from collections.abc import Iterable
 
-from lrtuner.smoothing import MEDIAN_DIFFERENCE, RESOLUTION
+from lrtuner.smoothing import MEDIAN_DIFFERENCE, RESOLUTION, noise_with_outliers
 
 
 class BlowUpDetector:
@@ -28,7 +27,8 @@ class BlowUpDetector:
 
     Args:
         has_outliers: Whether the data are known to have rows whose loss is that high at any weights. Then no
-            single loss is a blow-up.
+            single loss is a blow-up, and the noise is that of the batches which stand out, where they are
+            many: of rare positives, half of all batches may have one.
     """
 
     # The smallest window whose median ignores two outliers; a sweep of one short epoch may have 8 batches.
@@ -50,12 +50,20 @@ class BlowUpDetector:
         self._differences: list[float] = []
         self._start = self._best = self._limit = math.nan
         self._highest = 0.0
-        self._blown_up = self._is_single = False
+        self._blown_up = self._is_too_high = self._is_single = False
 
     @property
-    def is_single(self) -> bool:
-        """Whether it is a single loss that has blown up: outlying rows in the data can look the same."""
-        return self._is_single
+    def doubtful(self) -> int:
+        """How many losses have blown up, where outlying rows of the data can look the same; 0 elsewhere.
+
+        One is a single loss. Five are a median where the loss had not fallen clearly before.
+        """
+        if not self._is_too_high:
+            return 0
+        if self._is_single:
+            return 1
+        fell = self.DESCENTS * (self._start - self._best) > self.NOISES * self._noise
+        return 0 if fell else self.WINDOW
 
     @property
     def calm_limit(self) -> float:
@@ -72,13 +80,16 @@ class BlowUpDetector:
         loss = float(loss)
         if not self._blown_up:
             self._is_single = self._stands_alone(loss)
-            self._blown_up = self._is_single or not math.isfinite(loss) or self._far_above(loss)
+            self._is_too_high = self._is_single or (math.isfinite(loss) and self._far_above(loss))
+            self._blown_up = self._is_too_high or not math.isfinite(loss)
         return self._blown_up
 
     @property
     def _noise(self) -> float:
         """Robust standard deviation of a batch's loss."""
         noise = self._differences[len(self._differences) // 2] / MEDIAN_DIFFERENCE
+        if self._has_outliers:
+            noise = max(noise, noise_with_outliers(self._differences))
         return max(noise, RESOLUTION * abs(self._start))
 
     def _stands_alone(self, loss: float) -> bool:
@@ -104,9 +115,3 @@ class BlowUpDetector:
         self._best = min(self._best, level)
         self._limit = self._start + max(self.DESCENTS * (self._start - self._best), self.NOISES * self._noise)
         return level > self._limit
-
-
-def blow_up(losses: Iterable[float]) -> int | None:
-    """Return the index of the first batch at which the loss has blown up, or None; see `BlowUpDetector`."""
-    detector = BlowUpDetector()
-    return next((index for index, loss in enumerate(losses) if detector.update(loss)), None)

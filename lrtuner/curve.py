@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from lrtuner.blow_up import BlowUpDetector
 from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
-from lrtuner.records import check_bounds, check_count, check_keys, config_float
 from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
+from lrtuner.values import check_bounds, check_count, check_keys, config_float
 
 # Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
 # of 9 and a geometric mean of 11.
@@ -123,8 +123,8 @@ class LRCurve:
         learning_rates: Rate that each batch was trained at, shape `(n,)`: finite, positive, strictly
             increasing.
         losses: True loss of each batch (not Keras' running mean), shape `(n,)`: any values, NaN and inf
-            included. A NaN before later finite losses is a gap: a batch that nothing is read from. Weights
-            that have blown up never give finite losses again.
+            included. A NaN before later finite losses is a gap: a batch that nothing is read from. Once the
+            weights are NaN, every later loss should be NaN as well; a sweep by lrtuner sees to that.
         training: What is known about the training that the rates are for, or None. A range is read off the
             curve with the help of it.
 

@@ -46,8 +46,8 @@ from lrtuner.sweep import (
 )
 
 
-class SweepIsOver(BaseException):
-    """Leaves the user's code of a trial once the sweep inside of it is done.
+class LeaveTrial(BaseException):
+    """Leaves the user's `run_trial`, or the `fit` that builds models, once the sweep inside of it is done.
 
     A `BaseException`, so that `except Exception` in that code lets it pass.
     """
@@ -131,7 +131,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
         try:
             with preserved_random_state(), reserved_set_aside(trial.hyperparameters):
                 run()
-        except SweepIsOver:
+        except LeaveTrial:
             pass
         except kt.errors.FatalError:
             raise
@@ -183,10 +183,10 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             check_rate_is_kept(callbacks)
             return self.hypermodel.fit(hyperparameters, model, *args, **kwargs)
 
-        with contextlib.suppress(SweepIsOver):
+        with contextlib.suppress(LeaveTrial):
             self._sweep(hp, model, task, train)
         if self._task is not None:
-            raise SweepIsOver
+            raise LeaveTrial
         return _as_if_trained(self._loss, model, task)
 
     def _sweep(
@@ -249,7 +249,7 @@ class LRRangeHyperModel(kt.HyperModel):  # type: ignore[misc]  # KerasTuner is u
             args, kwargs = self._generators.for_sweep(args), self._generators.for_sweep(kwargs)
             self._sweep(hp, model, task, functools.partial(train, args, kwargs))
             if leaves or self._task is not None:
-                raise SweepIsOver
+                raise LeaveTrial
             return _as_if_trained(self._loss, model, task)
 
         fit.is_sweep = True  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
-"""What lrtuner's oracle and tuners touch of KerasTuner beneath its public names, and nothing else.
+"""What lrtuner's oracle and tuners touch of KerasTuner beneath its public names.
 
-Whoever reads a new version of KerasTuner need look at two places: this module, and the methods that
-`LRRangeOracle` and `Tuner` override under the names that KerasTuner gives them (`_set_project_dir`,
-`_populate_initial_space`).
+Whoever reads a new version of KerasTuner need look at three places: this module; `replace_entry` and
+`remove_entry` in `lrtuner.space.entries`; and the methods that `LRRangeOracle` and `Tuner` override under the
+names that KerasTuner gives them (`_set_project_dir`, `_populate_initial_space`).
 """
 
 from __future__ import annotations

@@ -7,14 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lrtuner.search.files import STATE_FILE
+from lrtuner.search.files import ORACLE_FILE, STATE_FILE
 from lrtuner.search.record import SearchRecord
 from lrtuner.search_results import FinishedTrial, SearchResults
 from lrtuner.settings import SettingSpace
 from lrtuner.warn import warn
-
-# KerasTuner's own file of a search.
-_ORACLE_FILE = "oracle.json"
 
 
 def load(directory: str | os.PathLike[str]) -> SearchResults:
@@ -79,7 +76,7 @@ def load(directory: str | os.PathLike[str]) -> SearchResults:
 
 def _why_no_project(directory: Path) -> str:
     """Say what a directory without sweeps is instead, and which path to pass."""
-    if (directory / _ORACLE_FILE).exists():
+    if (directory / ORACLE_FILE).exists():
         return (
             f"{str(directory)!r} is a project of KerasTuner's in which lrtuner has ended no sweep: its "
             "search ran without lrtuner, or stopped before the sweep was over."
@@ -92,7 +89,7 @@ def _why_no_project(directory: Path) -> str:
     projects = sorted(str(path.parent) for path in directory.glob(f"*/{STATE_FILE}"))
     if not projects:
         return (
-            f"{str(directory)!r} is no project of KerasTuner's, since there is no {_ORACLE_FILE} in it: pass "
+            f"{str(directory)!r} is no project of KerasTuner's, since there is no {ORACLE_FILE} in it: pass "
             "the tuner's directory and project_name as one path."
         )
     which = "one lies" if len(projects) == 1 else "several lie"

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrtuner.notebook import nothing_if_it_fails, plain_if_it_fails
-from lrtuner.records import check_bounds, check_keys, config_float
+from lrtuner.values import check_bounds, check_keys, config_float
 
 # The figures of an `Evidence` that may be None.
 _MAY_BE_UNKNOWN = {"descent_end", "edge", "usual"}
+# Decades that a caveat calls wider.
+_MUCH_WIDER = 0.3
 
 
 class NoRangeError(ValueError):
@@ -54,11 +56,6 @@ class Evidence:
     reach: float = 0.0
 
     @property
-    def is_descent_significant(self) -> bool:
-        """Whether the loss fell by more than its noise explains."""
-        return self.descent_end is not None
-
-    @property
     def is_from_curve(self) -> bool:
         """Whether the curve shows anything at all, rather than noise."""
         return self.descent_end is not None or self.edge is not None
@@ -68,9 +65,10 @@ class Evidence:
         """What to know before trusting the range, as one clause; empty where the curve shows it clearly."""
         if self.descent_end is None and self.usual is not None:
             shows = "nothing beyond its noise" if self.edge is None else "where the loss rises but no descent"
-            if self.reach > 0:
+            if self.reach > _MUCH_WIDER:
                 return (
-                    f"the curve shows {shows}, far from what is usual for the optimizer, so the range is wide"
+                    f"the curve shows {shows}, and disagrees with what is usual for the optimizer, so the "
+                    "range is wider"
                 )
             return f"the curve shows {shows}, so the range is mostly what is usual for the optimizer"
         if self.descent_end is None:
@@ -79,19 +77,24 @@ class Evidence:
             return "the range is wider because the curve disagrees with what is usual for the optimizer"
         return ""
 
+    def loss_in_words(self) -> str:
+        """Say in a sentence or two what the loss did."""
+        edge = "" if self.edge is None else f"{self.edge:.2g}"
+        if self.descent_end is not None:
+            noises = self.descent / self.noise if self.noise > 0 else math.inf
+            times = "more than 100 times" if noises > 100 else f"{noises:.2g} times"
+            words = (
+                f"The loss fell by {self.descent:.3g}, {times} the noise of one batch, nearly all of it "
+                f"below a rate of {self.descent_end:.2g}."
+            )
+            return f"{words} It rose from {edge} on." if edge else words
+        if edge:
+            return f"The loss did not fall beyond its noise before it rose at {edge}."
+        return "The loss neither fell nor rose beyond its noise."
+
     def __str__(self) -> str:
         """Say in full sentences what the range was read from."""
-        if self.descent_end is not None:
-            times = f"{self.descent / self.noise:.2g} times" if self.noise > 0 else "far beyond"
-            words = (
-                f"The loss fell by {self.descent:.3g}, {times} the noise of one batch. The fall was nearly "
-                f"complete at a learning rate of {self.descent_end:.2g}."
-            )
-            words += f" The loss rose from {self.edge:.2g} on." if self.edge is not None else ""
-        elif self.edge is not None:
-            words = f"The loss did not fall beyond its noise before it rose at {self.edge:.2g}."
-        else:
-            words = "The loss neither fell nor rose beyond its noise."
+        words = self.loss_in_words()
         if self.usual is not None:
             words += f" The usual rate for this optimizer and batch size is {self.usual:.2g}."
         words += (

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lrtuner.values import bounds_in_words
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -93,7 +95,7 @@ def _row(sweep: Sweep) -> str:
         sweep.declared,
         None if sweep.lr_range is None else (sweep.lr_range.min_lr, sweep.lr_range.max_lr),
     ]
-    cells = [sweep.name, *("none" if two is None else f"{two[0]:.3g} to {two[1]:.3g}" for two in ends), note]
+    cells = [sweep.name, *("none" if two is None else bounds_in_words(*two) for two in ends), note]
     return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
 

@@ -4,8 +4,9 @@ One sweep serves a search whose settings all have the same range. Where some, su
 each gets a sweep of its own: the space is narrowed to the union of the ranges, and what the wrapped oracle
 proposes is moved into the range of its own setting before the trial is made.
 
-Here is what KerasTuner sees, the lock, and what a chief and its workers tell each other. What is done about
-sweeps is in `lrtuner.search.sweeping`, and what the user looks at afterwards in `lrtuner.findings`.
+This module has what KerasTuner calls, and the lock. What is done about sweeps is in
+`lrtuner.search.sweeping`, what the user looks at afterwards in `lrtuner.findings`, and what a chief and its
+workers tell each other in `lrtuner.protocol`.
 """
 
 from __future__ import annotations
@@ -128,8 +129,9 @@ class LRRangeOracle(Findings):
         self.given_space = oracle.get_space()
         self._sweeping = Sweeping(oracle, self._options)
         self._presence = Presence()
-        # Neither of the two is synchronized: every call into one holds this lock. A thread that holds it
-        # never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has that one first.
+        # Neither of the two is synchronized: every call into one that changes it holds this lock. A thread
+        # that holds it never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has
+        # that one first.
         self._lock = threading.RLock()
         self._is_chief = False
         self.run_sweep: Callable[[Any], None] | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrtuner.errors import LearningRateError
-from lrtuner.records import check_keys, config_float
+from lrtuner.values import check_keys, config_float
 
 
 @dataclasses.dataclass(frozen=True)

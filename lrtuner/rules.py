@@ -16,8 +16,8 @@ import numpy.typing as npt
 from lrtuner.curve import LRCurve, Training
 from lrtuner.lr_range import Evidence, LRRange, NoRangeError
 from lrtuner.reading import READING, Reading, ShortLong, read_curve
-from lrtuner.records import check_count
 from lrtuner.smoothing import ema
+from lrtuner.values import check_count
 
 Rule = Callable[[LRCurve], "LRRange | tuple[float, float]"]
 
@@ -49,8 +49,8 @@ def suggest_range(
             - `"curve_and_optimizer"` weighs the curve against the usual rate of the optimizer. Of too few
               batches to show a curve, it returns the range around the usual rate alone. Without an optimizer
               that has a usual rate it is `"curve_alone"`.
-            - `"curve_alone"`: about one and a half decades around the rate at which the loss has nearly
-              finished its descent.
+            - `"curve_alone"`: 1.4 to 1.8 decades, whose middle lies somewhat below the rate at which the loss
+              has nearly finished its descent.
             - `"steepest_to_minimum"`: from the steepest descent to a tenth of the rate at the minimum.
             - `"steepest_to_minimum_4x"`: the same, up to where the loss exceeds four times its best.
         train_steps: Batches in one full training, if known.
@@ -212,7 +212,7 @@ HARMLESS_RATE, HIGHEST_RATE = 1e-5, 1.0
 
 
 def _curve_alone(curve: LRCurve) -> LRRange:
-    """Return about one and a half decades around the rate at which the descent is nearly finished."""
+    """Return a range whose middle lies somewhat below the rate at which the descent is nearly finished."""
     reading = read_curve(curve)
     below = reading.between(CURVE_ALONE.below)
     if reading.complete is not None:
@@ -307,17 +307,18 @@ def _no_evidence(curve: LRCurve, reading: Reading) -> NoRangeError:
     # begins with its lowest.
     if first > HARMLESS_RATE and losses[0] == losses.min():
         return _begins_too_high(first)
+    steps = f"steps={100 * math.ceil((reading.batches + 200) / 100)}"
     advice = "over larger batches" + (", or up to a higher learning rate" if last < HIGHEST_RATE else "")
     return NoRangeError(
         f"The loss neither fell nor blew up by more than its noise over {reading.batches} batches from "
-        f"learning rate {first:.3g} to {last:.3g}. Sweep over more batches, or {advice}."
+        f"learning rate {first:.3g} to {last:.3g}. Sweep over more batches ({steps}), or {advice}."
     )
 
 
 def _begins_too_high(first: float) -> NoRangeError:
     return NoRangeError(
-        f"The good learning rates seem to lie below {first:.3g}, where the sweep begins. Begin the sweep at "
-        "a lower learning rate, such as min_lr=1e-7, the default."
+        f"The good learning rates seem to lie below {first:.3g}, where the sweep begins. Begin it at a lower "
+        f"learning rate, such as min_lr={min(first / 100, 1e-7):.0e}."
     )
 
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrtuner.records import check_keys
+from lrtuner.values import check_keys
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -116,11 +116,7 @@ class SettingSpace:
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
-        keys = {field.name for field in dataclasses.fields(cls)}
-        if isinstance(config, Mapping):
-            # An earlier version has not written it.
-            config = {"normalising": [], **config}
-        check_keys(config, keys, cls.__name__)
+        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
         return cls(
             tuple(config["names"]),
             tuple(tuple(dict(setting) for setting in group) for group in config["alike"]),

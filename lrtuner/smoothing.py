@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ SMOOTHING_DECADES = 0.25
 SMOOTHING_STEPS = 1.2
 # Median of the absolute difference of two independent normal variables of standard deviation 1.
 MEDIAN_DIFFERENCE = 0.954
+# The same of 95 in 100 such differences.
+_HIGH, _HIGH_DIFFERENCE = 0.95, 2.772
 # Keras computes in float32: smaller steps of a loss are its rounding.
 RESOLUTION = float(np.finfo(np.float32).eps)
 
@@ -47,6 +49,17 @@ def ema(values: npt.ArrayLike, decay: float) -> FloatArray:
         weight = decay * weight + (1 - decay)
         averages.append(total / weight)
     return np.array(averages, dtype=np.float64)
+
+
+def noise_with_outliers(differences: Sequence[float] | FloatArray) -> float:
+    """Return the standard deviation of a batch's loss where high losses are part of the noise, if many.
+
+    So are those of batches with one of a few rare positives. A few outliers don't move it.
+
+    Args:
+        differences: What the losses of neighbours differ by, ascending and without signs; at least one.
+    """
+    return float(differences[int(_HIGH * len(differences))]) / _HIGH_DIFFERENCE
 
 
 def smoothing_bandwidth(x: FloatArray) -> float:

@@ -1,7 +1,7 @@
 import keras_tuner as kt
 import pytest
 
-from lrtuner.jobs import Job, Jobs
+from lrtuner.search.jobs import Job, Jobs
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def broken_off(project):
     (project / "trial_lr_sweep_0").mkdir()
 
 
-def newer(project):
+def of_another_version(project):
     path = project / "lr_range.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": STATE_VERSION + 1}))
 
@@ -203,7 +203,7 @@ def skipped(project):
         (without_sweep, "ran without lrtuner, or stopped"),
         (without_anything, r"no project of KerasTuner's.*oracle\.json"),
         (broken_off, "is in its first sweep, or was stopped in it"),
-        (newer, "newer version of lrtuner"),
+        (of_another_version, "another version of lrtuner"),
         (damaged, r"lr_range\.json' is damaged"),
         (skipped, "has no finished sweep"),
     ],

@@ -243,11 +243,11 @@ class TestDamage:
             tuner(directory)
         tuner(directory, overwrite=True)
 
-    def test_newer_version(self, directory):
+    def test_another_version(self, directory):
         path = project(directory) / "lr_range.json"
         content = json.loads(path.read_text())
         path.write_text(json.dumps({**content, "version": STATE_VERSION + 1}))
-        with pytest.raises(ValueError, match=r"lr_range\.json' was written by a newer version"):
+        with pytest.raises(ValueError, match=r"lr_range\.json' was written by another version"):
             tuner(directory)
 
     def test_file_of_the_oracle(self, directory, finished):
@@ -343,8 +343,8 @@ def a_state():
         outcome="narrowed",
     )
     return {
-        "decided": True,
-        "settings": {},
+        "search_may_begin": True,
+        "options": {},
         "declarations": {},
         "narrowed_to": {},
         "setting_space": None,

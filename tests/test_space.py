@@ -18,13 +18,13 @@ from lrtuner.space import (
     entry_named,
     explain_narrowing,
     find_learning_rate,
-    find_learning_rates,
     is_named_like_learning_rate,
     narrow_entry,
     replace_entry,
     spread_into,
     union_of_parts,
 )
+from lrtuner.space.learning_rate import find_learning_rates
 
 RATE = "learning_rate"
 
@@ -199,8 +199,8 @@ class TestNarrow:
         assert entry.default == pytest.approx(1e-2)
         assert hyperparameters.values == {RATE: entry.default}
         assert (report.name, report.declared, report.narrowed) == (RATE, (1e-6, 10.0), (1e-3, 1e-1))
-        assert (report.values, report.clipped, report.note) == (None, False, "")
-        assert str(report) == "learning_rate: narrowed from 1e-06 to 10 to 0.001 to 0.1."
+        assert (report.values, report.note, report.remark) == (None, "", "")
+        assert str(report) == "learning_rate: declared as 1e-06 to 10, narrowed to 0.001 to 0.1."
 
     def test_default_inside_is_kept(self):
         entry, *_ = narrowed_by(lambda hp: hp.Float(RATE, 1e-6, 10, sampling="log", default=2e-3), 1e-3, 1e-1)
@@ -226,7 +226,6 @@ class TestNarrow:
     def test_beyond_the_declared_bounds(self, low, high, expected, words):
         entry, _, report = narrowed_by(lambda hp: hp.Float(RATE, 1e-5, 1e-2, sampling="log"), low, high)
         assert (entry.min_value, entry.max_value) == pytest.approx(expected)
-        assert report.clipped
         # Only where nothing of it was declared there is something to do.
         assert re.search(words, report.note if words.startswith("The") else report.remark)
         assert not (report.note and report.remark)
@@ -236,7 +235,6 @@ class TestNarrow:
             lambda hp: hp.Float(RATE, 1e-5, 1, step=10, sampling="log"), 2e-3, 4e-3
         )
         assert list(entry.values) == pytest.approx([1e-3])
-        assert not report.clipped
         assert "the nearest one is kept" in report.note
 
     @pytest.mark.parametrize(
@@ -554,7 +552,7 @@ class TestRelation:
         relation = Relation(points, tuple(10**value for value in points))
         narrowed = narrow(hyperparameters, RATE, LRRange(1e-4, 1e-2), relation)
         assert narrowed.narrowed == pytest.approx((-4, -2))
-        assert narrowed.default == pytest.approx(-3)
+        assert entry_named(hyperparameters, RATE).default == pytest.approx(-3)
         assert not narrowed.note
 
     def test_factor(self):
@@ -621,8 +619,10 @@ class TestRelation:
         relation = Relation(points, tuple(10 ** (a + b * value) for value in points))
         lr_range = LRRange(10**low, 10 ** (low + width))
         narrowed = narrow(hyperparameters, RATE, lr_range, relation)
-        assert -2.0 <= narrowed.narrowed[0] <= narrowed.default <= narrowed.narrowed[1] <= 3.0
-        if not narrowed.clipped:
+        default = entry_named(hyperparameters, RATE).default
+        assert -2.0 <= narrowed.narrowed[0] <= default <= narrowed.narrowed[1] <= 3.0
+        first, last = relation.rate_bounds((-2.0, 3.0))
+        if first <= lr_range.min_lr and lr_range.max_lr <= last:
             for value, rate in zip(
                 sorted(narrowed.narrowed, key=relation.rate), (low, low + width), strict=True
             ):

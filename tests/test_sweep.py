@@ -10,12 +10,12 @@ import lrtuner
 from lrtuner.curve import geometric_ramp
 from lrtuner.sweep import (
     UnusableModelError,
-    default_steps,
     peak_rate,
     preserved_random_state,
     sweep_in_training,
 )
 from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
+from lrtuner.sweep.finder import default_steps
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -831,11 +831,11 @@ print("the same")
         ({"max_lr": float("inf")}, "max_lr"),
         ({"steps": 9}, "steps"),
         ({"steps": 12.5}, "steps"),
-        ({"batch_size": "32"}, "batch_size must be an integer above 0"),
-        ({"batch_size": 0}, "batch_size must be an integer above 0 or None, got 0"),
-        ({"batch_size": True}, "batch_size must be an integer above 0 or None, got True"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer above 0 or None, got 0"),
-        ({"steps_per_epoch": 2.5}, r"steps_per_epoch must be an integer above 0 or None, got 2\.5"),
+        ({"batch_size": "32"}, "batch_size must be an integer of at least 1"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1 or None, got 0"),
+        ({"batch_size": True}, "batch_size must be an integer of at least 1 or None, got True"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer of at least 1 or None, got 0"),
+        ({"steps_per_epoch": 2.5}, r"steps_per_epoch must be an integer of at least 1 or None, got 2\.5"),
         ({"class_weight": [1.0, 2.0]}, r"class_weight must be a dict .*got \[1\.0, 2\.0\]: pass"),
         # Keras says it well enough.
         ({"sample_weight": np.ones(3)}, "cardinality is ambiguous.*\n.*\n.*'sample_weight' sizes: 3"),

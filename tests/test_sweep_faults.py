@@ -291,3 +291,45 @@ def test_an_outlying_row_in_a_dataset_of_another_order_each_time():
         # One epoch has the row, wherever the sweep has ended first.
         assert len(curve) == len(x) // SIZE
         assert curve.training.has_outliers or curve.losses[:5].max() > 1e5
+
+
+class TestRarePositives:
+    """Batches with one of a few positives have losses ten times as high as those without, at any weights."""
+
+    def curve(self, seed, batch_size, source):
+        random = np.random.default_rng(0)
+        x = (random.random((15_000, 60)) < 0.03).astype("float32")
+        logits = -6 + 2.5 * x[:, 0] + 2.5 * x[:, 1] + 2 * x[:, 2]
+        y = (random.random(len(x)) < 1 / (1 + np.exp(-logits))).astype("int32")
+        keras.utils.set_random_seed(seed)
+        # As the guides for imbalanced data advise: the first output is the share of positives.
+        bias = keras.initializers.Constant(np.log(y.mean() / (1 - y.mean())))
+        layers = [keras.layers.Dense(32, activation="relu"), keras.layers.Dropout(0.3)]
+        output = keras.layers.Dense(1, activation="sigmoid", bias_initializer=bias)
+        model = keras.Sequential([keras.Input((60,)), *layers, output])
+        model.compile("adam", "binary_crossentropy")
+        if source == "dataset":
+            dataset = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x)).batch(batch_size)
+            return lrtuner.find_lr(model, dataset, verbose=0)
+        return lrtuner.find_lr(model, x, y, batch_size=batch_size, verbose=0)
+
+    @pytest.mark.parametrize("source", ["arrays", "dataset"])
+    @pytest.mark.parametrize(("seed", "batch_size"), [(0, 128), (1, 128), (2, 128), (0, 32), (4, 32)])
+    def test_they_do_not_end_the_sweep(self, seed, batch_size, source):
+        curve = self.curve(seed, batch_size, source)
+        assert curve.learning_rates[-1] > 0.1
+        # Trained at fixed rates, 0.01 alone learns within three epochs of 0.001, 0.01 and 0.1.
+        found = lrtuner.suggest_range(curve)
+        assert found.min_lr < 0.01 < found.max_lr
+
+    def test_heavy_tails_of_the_targets_do_not_end_it_either(self):
+        random = np.random.default_rng(1)
+        x = random.normal(size=(9000, 10)).astype("float32")
+        y = np.exp(0.7 * x[:, 0] + 2 * random.normal(size=9000)).astype("float32")
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        curve = lrtuner.find_lr(model, x, y, batch_size=32, verbose=0)
+        assert curve.learning_rates[-1] > 0.1
+        found = lrtuner.suggest_range(curve)
+        assert found.min_lr < 0.01 < found.max_lr

@@ -28,12 +28,14 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from bench import command, first_batch
 from bench.late import Late, keras
 
-sweeping = Late("lrtuner.sweep")
+recorders = Late("lrtuner.sweep.recorders")
+training = Late("lrtuner.sweep.training")
 
 BATCH = 64
 # Batches in the short and in the long run, and in the whole sweep.
@@ -86,22 +88,23 @@ def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(rows, *shape)).astype("float32"), labels
 
 
-def run_sweep(model: Any, x: np.ndarray, y: np.ndarray, batches: int, recorder: Any = None) -> None:
+def run_sweep(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
     """Sweep as a search does, without restoring the model. The rates stay low, so that it runs through."""
-    report = sweeping.sweep_in_training(
+    report = training.sweep_in_training(
         model,
         lambda: model.fit(x, y, batch_size=BATCH, verbose=0),
         min_lr=1e-7,
         max_lr=1e-3,
         steps=batches,
-        recorder=recorder,
     )
     assert len(report.curve) == batches
 
 
 def run_from_python(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
     """Sweep with the step driven from Python."""
-    run_sweep(model, x, y, batches, sweeping.StepwiseRecorder)
+    stepwise = recorders.StepwiseRecorder
+    with mock.patch("lrtuner.sweep.training.recorder_for", return_value=stepwise):
+        run_sweep(model, x, y, batches)
 
 
 def run_fit(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:

@@ -19,6 +19,7 @@ from lrtuner.lr_range import LRRange, NoRangeError
 from lrtuner.plot import plot_curve, save_picture
 from lrtuner.rules import suggest_range
 from lrtuner.sweep import UnusableModelError, check_ramp, find_lr
+from lrtuner.values import bounds_in_words
 from lrtuner.warn import warn
 
 # What a sweep takes of the arguments of `model.fit`. It makes no use of the others.
@@ -195,7 +196,7 @@ def _lines(curve: LRCurve, lr_range: LRRange | None, reason: str | None, picture
     if lr_range is None:
         lines.append(f"No range: {reason}")
     else:
-        ends = f"{lr_range.min_lr:.3g} to {lr_range.max_lr:.3g}"
+        ends = bounds_in_words(lr_range.min_lr, lr_range.max_lr)
         lines.append(f"Range: {ends}; suggested rate without a search: {lr_range.suggested:.3g}")
         if lr_range.evidence is not None:
             lines.append(str(lr_range.evidence))

@@ -13,6 +13,7 @@ from lrtuner.plot import save_picture
 from lrtuner.search.files import PICTURE_FILE, TRIALS_PICTURE_FILE
 from lrtuner.search.record import Sweep
 from lrtuner.search_results import SearchResults
+from lrtuner.values import bounds_in_words
 from lrtuner.warn import warn
 
 
@@ -108,9 +109,9 @@ def _sweep_lines(results: SearchResults, sweep: Sweep) -> list[str]:
     label = f" for {sweep.name}" if sweep.setting or sweep.name == sweep.learning_rate else ""
     lines = [f"Sweep of {_steps(sweep)} batches{label}:"]
     name = sweep.learning_rate or "learning rate"
-    declared = f"{name} {_between(sweep.declared)}" if sweep.declared else name
+    declared = f"{name} {bounds_in_words(*sweep.declared)}" if sweep.declared else name
     if sweep.narrowed is not None:
-        lines.append(f"  {declared} -> {_between(sweep.narrowed)}")
+        lines.append(f"  {declared} -> {bounds_in_words(*sweep.narrowed)}")
     elif sweep.lr_range is not None:
         lines.append(f"  {sweep.outcome}")
     else:
@@ -121,17 +122,13 @@ def _sweep_lines(results: SearchResults, sweep: Sweep) -> list[str]:
     if advice is not None:
         better = advice.better
         lines.append(
-            f"  The best trials lie at the edge: search {_between((better.min_lr, better.max_lr))} next."
+            f"  The best trials lie at the edge: search {bounds_in_words(better.min_lr, better.max_lr)} next."
         )
     return lines
 
 
 def _steps(sweep: Sweep) -> int:
     return 0 if sweep.curve is None else len(sweep.curve)
-
-
-def _between(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
 def _values(values: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

@@ -9,7 +9,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-# What lrtuner remembers of a search.
+# KerasTuner's own file of a search.
+ORACLE_FILE = "oracle.json"
+# What lrtuner remembers of it.
 STATE_FILE = "lr_range.json"
 # The sweeps, with the trials.
 PICTURE_FILE = "lr_sweeps.png"

@@ -1,4 +1,4 @@
-"""Every sentence that a search prints or warns of.
+"""What the oracle and the tuners of a search print or warn of.
 
 Errors say what they have to where they are raised. What a sweep has come to is also logged, whatever is
 printed: by the logger "lrtuner" of Python's `logging`, at level INFO.
@@ -14,6 +14,7 @@ from typing import Any
 from lrtuner.lr_range import LRRange
 from lrtuner.search.record import Sweep
 from lrtuner.space import Narrowing
+from lrtuner.values import bounds_in_words
 from lrtuner.warn import warn
 
 _LOGGER = logging.getLogger("lrtuner")
@@ -49,7 +50,7 @@ def sweep_ended(
     if narrowed is None:
         line = (
             f"The learning-rate sweep{of_which} found no range, so the search goes on in the declared space: "
-            f"{sweep.reason}"
+            f"{sweep.reason}{f' Picture: {picture}' if picture else ''}"
         )
         _LOGGER.info(line)
         warn(line)
@@ -61,7 +62,8 @@ def sweep_ended(
     remarks += f" Picture: {picture}" if picture else ""
     line = (
         f"Learning-rate sweep of {batches} batches{of_which}: {narrowed.name} declared as "
-        f"{_between(narrowed.declared)}, narrowed to {_between(narrowed.narrowed)}{caveat}.{remarks}"
+        f"{bounds_in_words(*narrowed.declared)}, narrowed to {bounds_in_words(*narrowed.narrowed)}"
+        f"{caveat}.{remarks}"
     )
     # Before a warning, which a filter may turn into an error.
     _LOGGER.info(line)
@@ -82,7 +84,7 @@ def ranges_are_joined(sweeps: Sequence[Sweep]) -> None:
         ranges = {sweep.name: sweep.narrowed for sweep in sweeps if sweep.learning_rate == name}
         found = {setting: ends for setting, ends in ranges.items() if ends is not None}
         if len(set(found.values())) > 1 and len(found) == len(ranges):
-            each = ", ".join(f"{_between(ends)} for {setting}" for setting, ends in found.items())
+            each = ", ".join(f"{bounds_in_words(*ends)} for {setting}" for setting, ends in found.items())
             warn(
                 f"The settings have ranges of their own: {each}. {name} is narrowed to the smallest range "
                 "that holds all of them, so a stock tuner also tries rates that suit another setting only. "
@@ -214,7 +216,7 @@ def options_have_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> N
     if changed:
         warn(
             f"The sweep of this project was run with {', '.join(changed)}, other than now. It holds, and is "
-            "not repeated. For a new one choose a new project_name, or overwrite=True."
+            f"not repeated. {_FRESH_SWEEP}"
         )
 
 
@@ -311,10 +313,6 @@ def advice(label: str, searched: LRRange, better: LRRange, *, verbose: int) -> N
         edge = "upper" if better.max_lr > searched.max_lr else "lower"
         print(
             f"The best trials{f' of {label}' if label else ''} lie at the {edge} edge of the learning rates "
-            f"searched, {_between((searched.min_lr, searched.max_lr))}: search "
-            f"{_between((better.min_lr, better.max_lr))} next."
+            f"searched, {bounds_in_words(searched.min_lr, searched.max_lr)}: search "
+            f"{bounds_in_words(better.min_lr, better.max_lr)} next."
         )
-
-
-def _between(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.3g} to {ends[1]:.3g}"

@@ -18,7 +18,7 @@ _FAREWELL = 6.0
 class Presence:
     """The tuners at work, and the error that has ended their search.
 
-    Not synchronized: the oracle holds its lock in every call.
+    Not synchronized: the oracle holds its lock in every call but `farewell`.
 
     Attributes:
         error: The error that has ended the search, or None. It is set once and never taken back, so it can be

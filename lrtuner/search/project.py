@@ -15,7 +15,7 @@ import keras_tuner as kt
 
 from lrtuner import internals, protocol
 from lrtuner.search import messages
-from lrtuner.search.files import PICTURE_FILE, STATE_FILE, is_json, write_atomically
+from lrtuner.search.files import ORACLE_FILE, PICTURE_FILE, STATE_FILE, is_json, write_atomically
 from lrtuner.search.record import SearchRecord, encode
 from lrtuner.search_results import SearchResults
 
@@ -64,7 +64,7 @@ class Project:
         if internals.is_own_way(original, internals.SAVE):
             original()
         else:
-            write_atomically(self._path("oracle.json"), json.dumps(self._wrapped.get_state()))
+            write_atomically(self._path(ORACLE_FILE), json.dumps(self._wrapped.get_state()))
 
     def save_trial(self, original: Callable[[Any], None], trial: Any) -> None:
         """Write a trial's state, so that a crash leaves no file half written.
@@ -126,7 +126,7 @@ class Project:
         try:
             self._wrapped.reload()
         except Exception as error:
-            path = self._path("oracle.json")
+            path = self._path(ORACLE_FILE)
             if not is_json(path):
                 raise ValueError(
                     f"KerasTuner's file {path!r} is damaged, as after a crash while it was written. Nothing "

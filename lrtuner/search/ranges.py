@@ -65,10 +65,6 @@ class SettingRanges:
         self.sweeps = list(sweeps)
         self.found_settings = setting_space
         self._narrowed_to = {name: Declaration.from_config(config) for name, config in narrowed_to.items()}
-        for sweep in self.sweeps:
-            if sweep.lr_range is not None and sweep.narrowed is None:
-                # An earlier version has not written it.
-                self._note_bounds(sweep.learning_rate)
 
     def narrowed_to_config(self) -> dict[str, Any]:
         """Return how the learning rates are narrowed in the space, for a `SearchRecord`."""

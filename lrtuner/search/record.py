@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Any
 from lrtuner.curve import LRCurve
 from lrtuner.lr_range import LRRange
 from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
-from lrtuner.records import check_keys
 from lrtuner.relation import IDENTITY, Relation
 from lrtuner.settings import Setting, SettingSpace
+from lrtuner.values import check_keys
 
 if TYPE_CHECKING:
     import keras_tuner as kt
 
-STATE_VERSION = 4
-# Version 2 lacks the bounds that each sweep has narrowed to, and the objective. Versions 2 and 3 lack the
-# hyperparameters that normalise.
-_OLDEST_VERSION = 2
+STATE_VERSION = 1
 
 # KerasTuner's hyperparameters.
 _KINDS = {"Boolean", "Choice", "Fixed", "Float", "Int"}
@@ -52,7 +49,7 @@ class Sweep:
         relation: How the hyperparameter's values turn into learning rates; `IDENTITY` if they are the rates.
         learning_rate: Name of the hyperparameter that was swept.
         setting: The values that set this sweep apart; empty if one sweep serves the whole search.
-        batch_size: Rows in a batch of the sweep, or `None` if the data brought its own batches.
+        batch_size: Rows in the largest batch of the sweep, or `None` if they can't be told.
     """
 
     name: str
@@ -122,8 +119,6 @@ class Sweep:
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
-        if isinstance(config, dict):
-            config = {"narrowed": None, **config}
         check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
         hyperparameters = config["hyperparameters"]
         kinds = {entry["class_name"] for entry in hyperparameters["space"]}
@@ -163,7 +158,7 @@ class SearchRecord:
         narrowed_to: The same of the narrowed learning rates.
         setting_space: The hyperparameters that move the range; None before the first sweep has found them.
         sweeps: The finished sweeps.
-        objective: Name of the search's objective; None if an earlier version has not written it.
+        objective: Name of the search's objective.
         direction: "min" or "max" where lower or higher values of it are better; None if it is unknown.
     """
 
@@ -173,14 +168,14 @@ class SearchRecord:
     narrowed_to: dict[str, Any]
     setting_space: SettingSpace | None
     sweeps: list[Sweep]
-    objective: str | None
+    objective: str
     direction: str | None
 
     def to_config(self) -> dict[str, Any]:
         """Return the record as a dict for JSON."""
         return {
-            "decided": self.search_may_begin,
-            "settings": self.options,
+            "search_may_begin": self.search_may_begin,
+            "options": self.options,
             "declarations": self.declarations,
             "narrowed_to": self.narrowed_to,
             "setting_space": None if self.setting_space is None else self.setting_space.to_config(),
@@ -196,14 +191,11 @@ class SearchRecord:
         Raises:
             ValueError: `config` is not what `to_config` returns.
         """
-        keys = {"decided", "settings", "declarations", "narrowed_to", "setting_space", "sweeps"}
-        if isinstance(config, dict):
-            config = {"objective": None, "direction": None, **config}
-        check_keys(config, keys | {"objective", "direction"}, cls.__name__)
+        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
         setting_space = config["setting_space"]
         return cls(
-            search_may_begin=config["decided"],
-            options=config["settings"],
+            search_may_begin=config["search_may_begin"],
+            options=config["options"],
             declarations=config["declarations"],
             narrowed_to=config["narrowed_to"],
             setting_space=None if setting_space is None else SettingSpace.from_config(setting_space),
@@ -232,19 +224,19 @@ class SearchRecord:
             path: The file.
 
         Raises:
-            ValueError: The file is of a newer version, or is not as it was written.
+            ValueError: The file is of another version, or is not as it was written.
         """
         try:
             content = json.loads(Path(path).read_bytes())
             version, checksum = content["version"], content["checksum"]
-            if isinstance(version, int) and version > STATE_VERSION and isinstance(checksum, str):
-                raise _NewerVersionError
-            if not _OLDEST_VERSION <= version <= STATE_VERSION or checksum != _checksum(content["state"]):
+            if isinstance(version, int) and version != STATE_VERSION and isinstance(checksum, str):
+                raise _OtherVersionError
+            if version != STATE_VERSION or checksum != _checksum(content["state"]):
                 raise ValueError("its checksum does not fit")
             return cls.from_config(content["state"])
-        except _NewerVersionError:
+        except _OtherVersionError:
             raise ValueError(
-                f"The state file {path!r} was written by a newer version of lrtuner: install that one, or "
+                f"The state file {path!r} was written by another version of lrtuner: install that one, or "
                 "begin afresh with overwrite=True or a new project_name."
             ) from None
         except (ValueError, TypeError, KeyError, LookupError, RecursionError) as error:
@@ -265,5 +257,5 @@ def _checksum(config: Any) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-class _NewerVersionError(Exception):
+class _OtherVersionError(Exception):
     pass

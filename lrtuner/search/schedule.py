@@ -8,9 +8,9 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner import internals, protocol
-from lrtuner.jobs import Job, Jobs
 from lrtuner.protocol import SweepAnswer, SweepTask
 from lrtuner.search import messages
+from lrtuner.search.jobs import Job, Jobs
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.ranges import SettingRanges

@@ -1,8 +1,8 @@
 """The sweeps of one search, each from the order to the narrowed space.
 
 To follow a sweep, read the methods of `Sweeping` in their order: a sweep is ordered, its answer comes, it is
-concluded, and a trial is proposed in its range. Each is a list of calls into the other rooms of this package,
-which know one job and neither this one nor the oracle.
+concluded, and a trial is proposed in its range. Each is a list of calls into other modules of this package.
+Those know one job each, and neither `Sweeping` nor `LRRangeOracle`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 import keras_tuner as kt
 
 from lrtuner import internals, protocol
-from lrtuner.jobs import Job
 from lrtuner.protocol import SweepAnswer
 from lrtuner.search import messages
+from lrtuner.search.answers import read_sweep
+from lrtuner.search.jobs import Job
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.project import Project
 from lrtuner.search.proposals import Proposals
 from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.record import SearchRecord
-from lrtuner.search.results import read_sweep
 from lrtuner.search.schedule import Schedule
 from lrtuner.search_results import FinishedTrial, SearchResults
 from lrtuner.space import number_of_values

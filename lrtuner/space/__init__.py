@@ -1,6 +1,6 @@
 """The learning-rate hyperparameter of a `keras_tuner.HyperParameters`, and how it is narrowed to a range.
 
-The rooms, from the ground up: `entries` finds and replaces hyperparameters, `learning_rate` tells which one
+The modules, from the ground up: `entries` finds and replaces hyperparameters, `learning_rate` tells which one
 is the learning rate, `grid` is the arithmetic of a step, `narrowing` narrows, and `parts` holds together what
 was narrowed to several ranges. How values turn into rates is in `lrtuner.relation`.
 """
@@ -21,7 +21,6 @@ from lrtuner.space.grid import number_of_values
 from lrtuner.space.learning_rate import (
     find_branch_learning_rates,
     find_learning_rate,
-    find_learning_rates,
     is_named_like_learning_rate,
 )
 from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry, nearest_value
@@ -40,7 +39,6 @@ __all__ = [
     "explain_narrowing",
     "find_branch_learning_rates",
     "find_learning_rate",
-    "find_learning_rates",
     "has_given_default",
     "is_named_like_learning_rate",
     "narrow_entry",

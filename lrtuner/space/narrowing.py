@@ -15,6 +15,7 @@ from lrtuner.relation import IDENTITY, Relation
 from lrtuner.space.entries import entry_bounds, with_bounds
 from lrtuner.space.grid import TOLERANCE, grid_position, grid_size, grid_value, part_of_grid
 from lrtuner.space.learning_rate import CANT_NARROW, check_has_numbers
+from lrtuner.values import bounds_in_words
 
 # Where a range lies beyond the declared bounds, at least this share of its width (in decades) is searched at
 # the bound that it crosses. Little of that can be good, so far from the range's middle, but a single value
@@ -45,8 +46,6 @@ class Narrowing:
         narrowed: Smallest and largest value that the search can now draw.
         values: The values that are left, in KerasTuner's order, where it draws from a list (a `Choice`); None
             where it draws between bounds, in steps or not.
-        default: The default value now, which a search may try first.
-        clipped: Whether the range lay, wholly or partly, beyond the declared bounds.
         note: What the user should know to declare better values; empty where the range fitted.
         remark: What else was done, which asks nothing of the user; mostly empty.
     """
@@ -55,19 +54,16 @@ class Narrowing:
     declared: tuple[float, float]
     narrowed: tuple[float, float]
     values: tuple[float, ...] | None
-    default: float
-    clipped: bool
     note: str
     remark: str = ""
 
     def __str__(self) -> str:
         """Describe the change in one line."""
         if self.values is None:
-            now = f"{self.narrowed[0]:.3g} to {self.narrowed[1]:.3g}"
+            now = bounds_in_words(*self.narrowed)
         else:
             now = ", ".join(f"{value:.3g}" for value in self.values)
-        before = f"{self.declared[0]:.3g} to {self.declared[1]:.3g}"
-        change = f"{self.name}: narrowed from {before} to {now}."
+        change = f"{self.name}: declared as {bounds_in_words(*self.declared)}, narrowed to {now}."
         return " ".join(part for part in (change, self.note, self.remark) if part)
 
 
@@ -152,8 +148,6 @@ def explain_narrowing(
         declared=declared,
         narrowed=entry_bounds(replacement),
         values=tuple(replacement.values) if isinstance(replacement, hp_types.Choice) else None,
-        default=replacement.default,
-        clipped=lr_range.min_lr < declared_rates[0] or lr_range.max_lr > declared_rates[1],
         note=beyond if is_whole else _too_few(inside, outside, lr_range, relation),
         remark=" ".join(filter(None, ("" if is_whole else beyond, neighbour))),
     )

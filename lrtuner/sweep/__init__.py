@@ -6,7 +6,7 @@ from lrtuner.sweep.compiling import is_small
 from lrtuner.sweep.data import has_raw_inputs
 from lrtuner.sweep.errors import NoSweepError, UnusableModelError
 from lrtuner.sweep.find import find_lr
-from lrtuner.sweep.finder import LRFinder, check_ramp, default_steps
+from lrtuner.sweep.finder import LRFinder, check_ramp
 from lrtuner.sweep.optimizers import (
     compiled_with,
     momentum_of,
@@ -17,22 +17,18 @@ from lrtuner.sweep.optimizers import (
     rates_shared,
 )
 from lrtuner.sweep.randomness import preserved_random_state
-from lrtuner.sweep.recorders import CompiledRecorder, StepwiseRecorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
 from lrtuner.sweep.training import batch_size_of, sweep_in_training
 
 __all__ = [
-    "CompiledRecorder",
     "LRFinder",
     "NoSweepError",
-    "StepwiseRecorder",
     "SweepOrder",
     "SweepReport",
     "UnusableModelError",
     "batch_size_of",
     "check_ramp",
     "compiled_with",
-    "default_steps",
     "find_lr",
     "has_raw_inputs",
     "is_small",

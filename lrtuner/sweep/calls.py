@@ -13,8 +13,8 @@ from lrtuner.sweep.errors import UnusableModelError
 from lrtuner.sweep.optimizers import optimizers_of
 
 
-class SweepFinished(BaseException):
-    """Leaves a user's own training code once the sweep inside of it is done.
+class LeaveFit(BaseException):
+    """Leaves the function that calls `model.fit` once the sweep in place of that is done.
 
     A `BaseException`, so that `except Exception` in that code lets it pass.
     """
@@ -61,12 +61,12 @@ def run_until_fit(model: Any, train: Callable[[], Any], fit: Callable[..., None]
     """Run a training function with another `model.fit`, which ends it."""
 
     def train_on_batch(*_args: Any, **_kwargs: Any) -> None:
-        raise SweepFinished
+        raise LeaveFit
 
     model.fit, model.train_on_batch = functools.wraps(model.fit)(fit), train_on_batch
     try:
         train()
-    except SweepFinished:
+    except LeaveFit:
         pass
     finally:
         del model.fit, model.train_on_batch

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import math
-from typing import Any
+import statistics
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,22 +15,31 @@ from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.recorders import InspectingRecorder
 
 
-def height_of_outlier(losses: FloatArray) -> float | None:
-    """Return the loss from which on the batch that has ended a sweep is an outlier of the data.
+class Outlier(NamedTuple):
+    """What counts as an outlier of the data: it stands out also at the weights that a sweep began with.
 
-    An outlier stands out at any weights, also at those that the sweep began with.
+    Attributes:
+        limit: The highest loss that does not stand out.
+        batches: How many losses in a row have a median above it.
+    """
+
+    limit: float
+    batches: int
+
+
+def outlier_at_the_end(losses: FloatArray) -> Outlier | None:
+    """Return what would show that outliers of the data have ended a sweep, and not the learning rate.
 
     Args:
         losses: The loss of each batch, shape `(batches,)`.
 
     Returns:
-        The loss at which a batch stands out of the noise at the first weights, or None where the sweep has
-        not ended with a single loss far above all before it.
+        The outlier to look for, or None where the data can't have ended the sweep.
     """
     detector = BlowUpDetector()
     for loss in losses:
         detector.update(loss)
-    return detector.calm_limit if detector.is_single else None
+    return Outlier(detector.calm_limit, detector.doubtful) if detector.doubtful else None
 
 
 def ended_suddenly(losses: FloatArray) -> bool:
@@ -46,25 +57,26 @@ def ended_suddenly(losses: FloatArray) -> bool:
 
 
 class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Runs batches at the weights that a model has, until the loss of one is too high or not finite.
+    """Runs batches at the weights that a model has, until a loss is not finite or there is an outlier.
 
     The rate is 0, so the weights stay what they are.
 
     Args:
         most: Batches to run.
         optimizer: The optimizer whose rate was swept.
-        limit: The highest loss that is not too high.
+        outlier: What counts as one; None if nothing does.
 
     Attributes:
-        holes: Of the batch with such a loss, the rows that hold a value which is not finite, by "x", "y" and
+        holes: Of the batch that ended it, the rows that hold a value which is not finite, by "x", "y" and
             "sample_weight"; None where there was no such batch.
     """
 
-    def __init__(self, most: int, optimizer: Any, limit: float) -> None:
+    def __init__(self, most: int, optimizer: Any, outlier: Outlier | None) -> None:
         super().__init__()
         self.holes: dict[str, int] | None = None
         self._most = most
-        self._limit = limit
+        self._limit = math.inf if outlier is None else outlier.limit
+        self._last = collections.deque[float](maxlen=1 if outlier is None else min(outlier.batches, most))
         self._optimizer = optimizer
         self._batches = 0
         self._recorder: InspectingRecorder | None = None
@@ -85,7 +97,9 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         del batch
         logs = logs or {}
         self._batches += 1
-        if not math.isfinite(logs["loss"]) or logs["loss"] > self._limit:
+        self._last.append(float(logs["loss"]))
+        is_full = len(self._last) == self._last.maxlen
+        if not math.isfinite(logs["loss"]) or (is_full and statistics.median(self._last) > self._limit):
             self.holes = {name: round(float(logs[name])) for name in InspectingRecorder.NAMES}
         if self.holes is not None or self._batches == self._most:
             self.model.stop_training = True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from typing import Any
 
 from lrtuner.curve import LRCurve
 from lrtuner.sweep.calls import check_trainable
 from lrtuner.sweep.finder import check_ramp
 from lrtuner.sweep.training import sweep_in_training
+from lrtuner.values import check_count
 from lrtuner.warn import warn
 
 
@@ -62,15 +62,12 @@ def find_lr(
         TypeError: Where `model` is not a Keras model.
         UnusableModelError: A `ValueError`, where the model is not compiled or has no single learning rate,
             nothing to train, or there is no data.
-        NoLossError: A `ValueError`, where the model's own training step reports no loss.
-        ValueError: Where the bounds, the number of steps or another argument make no sense.
+        ValueError: Where the model's own training step reports no loss, or where the bounds, the number of
+            steps or another argument make no sense.
     """
     check_ramp(min_lr, max_lr, steps)
     for name, count in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
-        if count is not None and (
-            isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1
-        ):
-            raise ValueError(f"{name} must be an integer above 0 or None, got {count!r}.")
+        check_count(count, name)
     if class_weight is not None and not isinstance(class_weight, dict):
         raise ValueError(
             f"class_weight must be a dict of class and weight or None, got {class_weight!r}: pass "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import keras
 
 from lrtuner.curve import LRCurve, Training
-from lrtuner.sweep.calls import SweepFinished, binding, check_trainable, takes
+from lrtuner.sweep.calls import LeaveFit, binding, check_trainable, takes
 from lrtuner.sweep.compiling import compiled_quickly, freed_with_the_model, is_small, steps_per_call
 from lrtuner.sweep.data import (
     SweepData,
@@ -28,10 +27,11 @@ from lrtuner.sweep.data import (
 from lrtuner.sweep.errors import NoSweepError
 from lrtuner.sweep.faults import (
     Inspection,
+    Outlier,
     ended_suddenly,
     fault_in_words,
-    height_of_outlier,
     holes_in_arrays,
+    outlier_at_the_end,
 )
 from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
 from lrtuner.sweep.optimizers import own_optimizer
@@ -146,7 +146,7 @@ class SweptFit:
         """Sweep in place of training."""
         if self._finder is not None:
             # The sweep is over, and the training code has caught what was to tell it.
-            raise SweepFinished
+            raise LeaveFit
         self._arguments = self._bind(args, kwargs)
         check_trainable(self._model, self._arguments.get("x"))
         self._finder = finder = self._new_finder(self._arguments)
@@ -162,7 +162,7 @@ class SweptFit:
         self._restart_random = keep_random_state()
         self._sweep(finder)
         self.is_over = True
-        raise SweepFinished
+        raise LeaveFit
 
     def _sweep(self, finder: FinderInTraining) -> None:
         try:
@@ -177,10 +177,10 @@ class SweptFit:
                 raise
             finder.close()
             self._sweep_again(finder, in_given_order(self._arguments))
-        height = height_of_outlier(finder.curve.losses) if finder.curve else None
-        if height is None or not self._is_worth_inspecting(finder):
+        outlier = outlier_at_the_end(finder.curve.losses) if finder.curve else None
+        if outlier is None or not self._is_worth_inspecting(finder):
             return
-        if self._inspect(finder, height).holes is not None:
+        if self._inspect(finder, outlier).holes is not None:
             finder.expect_outliers()
             self._sweep_again(finder, finder.data.rest())
 
@@ -245,7 +245,7 @@ class SweptFit:
         if not self._is_worth_inspecting(finder):
             where = holes_in_arrays(self._arguments)
             return None if where is None else fault_in_words(loss, index + 1, {"x": 1}, self._arguments)
-        holes = self._inspect(finder, math.inf).holes
+        holes = self._inspect(finder, None).holes
         return None if holes is None else fault_in_words(loss, index + 1, holes, self._arguments)
 
     def _is_worth_inspecting(self, finder: FinderInTraining) -> bool:
@@ -257,8 +257,8 @@ class SweptFit:
             return False
         return is_small(self._model) or finder.data.only(len(finder.curve) - 1) is not None
 
-    def _inspect(self, finder: FinderInTraining, limit: float) -> Inspection:
-        """Run the batch that has ended the sweep at the weights of the start."""
+    def _inspect(self, finder: FinderInTraining, outlier: Outlier | None) -> Inspection:
+        """Run the batch that has ended the sweep at the weights of the start, and those before it."""
         assert finder.start is not None
         assert finder.curve is not None
         batches = len(finder.curve)
@@ -269,7 +269,7 @@ class SweptFit:
             # Data that don't come in the same order again show their faults in as many batches, more or less,
             # and for certain in an epoch. A sweep that ended early has most of its batches to spare.
             batches = max(2 * batches, finder.planned, MIN_DEFAULT_STEPS)
-        inspection = Inspection(batches, finder.optimizer, limit)
+        inspection = Inspection(batches, finder.optimizer, outlier)
         after = Snapshot(self._model)
         finder.start.restore()
         self._model.steps_per_execution = 1

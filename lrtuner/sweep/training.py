@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from lrtuner.sweep.calls import SweepFinished, binding, epochs_of, run_until_fit
+from lrtuner.sweep.calls import LeaveFit, binding, epochs_of, run_until_fit
 from lrtuner.sweep.compiling import is_worth_compiling
 from lrtuner.sweep.data import rows_declared
-from lrtuner.sweep.recorders import Recorder, recorder_for
+from lrtuner.sweep.recorders import recorder_for
 from lrtuner.sweep.report import SweepOrder, SweepReport
 from lrtuner.sweep.swept_fit import FinderInTraining, SweptFit
 
@@ -23,7 +23,6 @@ def sweep_in_training(
     steps: int | None,
     restore: bool = False,
     on_start: Callable[[dict[str, Any]], SweepOrder] = lambda _arguments: SweepOrder(),
-    recorder: type[Recorder] | None = None,
     shuffle: bool = True,
 ) -> SweepReport:
     """Run a training function and turn the `model.fit` inside of it into a sweep.
@@ -41,7 +40,6 @@ def sweep_in_training(
         restore: Whether to give the model back as it was.
         on_start: Called with the arguments of `model.fit`, by name, when that is about to begin; says what to
             sweep.
-        recorder: What records the sweep, for comparisons; by default what serves the model best.
         shuffle: Whether to draw the batches in random order, whatever is passed to `model.fit`.
 
     Returns:
@@ -54,7 +52,7 @@ def sweep_in_training(
 
     def new_finder(arguments: dict[str, Any]) -> FinderInTraining:
         order = on_start(arguments)
-        if recorder is None and not is_worth_compiling(model, steps):
+        if not is_worth_compiling(model, steps):
             # `SweptFit.close` puts it back.
             model.run_eagerly = True
         return FinderInTraining(
@@ -64,7 +62,7 @@ def sweep_in_training(
             restore=restore,
             verbose=arguments.get("verbose", "auto"),
             order=dataclasses.replace(order, epochs=order.epochs or epochs_of(arguments)),
-            recorder=recorder or recorder_for(model),
+            recorder=recorder_for(model),
             arguments=arguments,
         )
 
@@ -89,7 +87,7 @@ def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
         train: Called without arguments; is expected to call `model.fit`.
 
     Returns:
-        Rows in a batch, or `None` where the data brings its own batches, `model.fit` is not called, or trains
+        Rows in a batch, or `None` where the arguments don't tell them, `model.fit` is not called, or trains
         on as many batches whatever their size (`steps_per_epoch`).
     """
     bind = binding(model)
@@ -97,7 +95,7 @@ def batch_size_of(model: Any, train: Callable[[], Any]) -> int | None:
 
     def fit(*args: Any, **kwargs: Any) -> None:
         training.update(bind(args, kwargs))
-        raise SweepFinished
+        raise LeaveFit
 
     run_until_fit(model, train, fit)
     if training.get("x") is None or training.get("steps_per_epoch") is not None:

@@ -1,4 +1,4 @@
-"""Checks of values that come from a caller or from a file.
+"""Checks of values that come from a caller or from a file, and how bounds are written.
 
 A config is the dict of strict JSON that a record's `to_config` returns and its `from_config` reads.
 """
@@ -62,3 +62,8 @@ def config_float(value: object, key: str) -> float:
         raise ValueError(
             f"{key} holds a number too large for a float. Pass what to_config() returned."
         ) from e
+
+
+def bounds_in_words(low: float, high: float) -> str:
+    """Write two learning rates, the lowest and the highest, as messages do."""
+    return f"{low:.3g} to {high:.3g}"
