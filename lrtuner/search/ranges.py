@@ -129,8 +129,8 @@ class SettingRanges:
             )
         if sweep.curve is not None and _shows_outliers(sweep.curve):
             yield (
-                "Some rows of the data have losses far above all others, at any learning rate: check whether "
-                "their values are right."
+                "Some rows of the data have losses far above all others, at any learning rate. Those of rare "
+                "classes do; otherwise check whether their values are right."
             )
 
     def label(self, sweep: Sweep) -> str:

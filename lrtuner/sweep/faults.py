@@ -14,6 +14,9 @@ from lrtuner.blow_up import BlowUpDetector
 from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.recorders import InspectingRecorder
 
+# Batches that take no time worth the name.
+_FEW = 20
+
 
 class Outlier(NamedTuple):
     """What counts as an outlier of the data: it stands out also at the weights that a sweep began with.
@@ -39,7 +42,13 @@ def outlier_at_the_end(losses: FloatArray) -> Outlier | None:
     detector = BlowUpDetector()
     for loss in losses:
         detector.update(loss)
-    return Outlier(detector.calm_limit, detector.doubtful) if detector.doubtful else None
+    if not detector.doubtful:
+        return None
+    outlier = Outlier(detector.calm_limit, detector.doubtful)
+    # Training that diverges has its high losses at the end, and all of them. To look at a few costs little.
+    high = np.flatnonzero(losses > outlier.limit)
+    is_at_the_end = len(high) == len(losses) - high[0] <= detector.WINDOW
+    return None if outlier.batches > 1 and is_at_the_end and len(losses) > _FEW else outlier
 
 
 def ended_suddenly(losses: FloatArray) -> bool:
@@ -63,6 +72,7 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
 
     Args:
         most: Batches to run.
+        first: Index of the first one to look at. An eager model passes over those before it.
         optimizer: The optimizer whose rate was swept.
         outlier: What counts as one; None if nothing does.
 
@@ -71,10 +81,11 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
             "sample_weight"; None where there was no such batch.
     """
 
-    def __init__(self, most: int, optimizer: Any, outlier: Outlier | None) -> None:
+    def __init__(self, most: int, first: int, optimizer: Any, outlier: Outlier | None) -> None:
         super().__init__()
         self.holes: dict[str, int] | None = None
         self._most = most
+        self._first = first
         self._limit = math.inf if outlier is None else outlier.limit
         self._last = collections.deque[float](maxlen=1 if outlier is None else min(outlier.batches, most))
         self._optimizer = optimizer
@@ -90,6 +101,7 @@ class Inspection(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is un
         """Set the rate to 0."""
         del batch, logs
         assert self._recorder is not None
+        self._recorder.passes_over = self._batches < self._first
         self._recorder.before_batch(0)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -171,13 +171,17 @@ class StepwiseRecorder:
             if isinstance(rows, int):
                 self._rows = max(rows, self._rows or 0)
             if self._is_stateless:
-                logs, state = step.run(*arguments)
+                logs, state = self._run(step, *arguments)
                 return {"loss": step.own_loss(logs, state[0]), **self._seen_in(data)}, state
             # Here and not from Python, since it may be compiled.
             step.reset_trackers()
-            return {"loss": step.own_loss(step.run(*arguments)), **self._seen_in(data)}
+            return {"loss": step.own_loss(self._run(step, *arguments)), **self._seen_in(data)}
 
         step.install(swept_step)
+
+    def _run(self, step: SweptStep, *arguments: Any) -> Any:
+        """Run, or trace, the step."""
+        return step.run(*arguments)
 
     def _seen_in(self, data: Any) -> dict[str, Any]:
         """Return what else to report of a batch."""
@@ -208,9 +212,20 @@ class StepwiseRecorder:
 
 
 class InspectingRecorder(StepwiseRecorder):
-    """Reports, besides the loss, in how many rows of a batch there are values that are not finite."""
+    """Reports, besides the loss, in how many rows of a batch there are values that are not finite.
+
+    Attributes:
+        passes_over: Whether to report a loss of 0 without any step. It takes effect in an eager model alone.
+    """
 
     NAMES = ("x", "y", "sample_weight")
+    passes_over = False
+
+    def _run(self, step: SweptStep, *arguments: Any) -> Any:
+        if not self.passes_over:
+            return super()._run(step, *arguments)
+        nothing = {"loss": keras.ops.zeros(())}
+        return (nothing, arguments[0]) if self._is_stateless else nothing
 
     def _seen_in(self, data: Any) -> dict[str, Any]:
         parts = zip(self.NAMES, keras.utils.unpack_x_y_sample_weight(data), strict=True)

@@ -262,19 +262,23 @@ class SweptFit:
         assert finder.start is not None
         assert finder.curve is not None
         batches = len(finder.curve)
+        first = 0
         only = finder.data.only(batches - 1)
         if only is not None:
             batches = 1
-        elif not is_array_like(self._arguments["x"]):
+        elif is_array_like(self._arguments["x"]):
+            # They come in the same order again.
+            first = batches - (1 if outlier is None else outlier.batches)
+        else:
             # Data that don't come in the same order again show their faults in as many batches, more or less,
             # and for certain in an epoch. A sweep that ended early has most of its batches to spare.
             batches = max(2 * batches, finder.planned, MIN_DEFAULT_STEPS)
-        inspection = Inspection(batches, finder.optimizer, outlier)
+        inspection = Inspection(batches, first, finder.optimizer, outlier)
         after = Snapshot(self._model)
         finder.start.restore()
         self._model.steps_per_execution = 1
         was_eager = self._model.run_eagerly
-        if not is_small(self._model):
+        if first or not is_small(self._model):
             self._model.run_eagerly = True
         try:
             # What can't be run again stays unexplained.
