@@ -10,7 +10,7 @@ from searches import RATE, build_choice, random_search, search, tuner, warned
 
 import lrtuner
 from lrtuner.command import main
-from lrtuner.search.record import STATE_VERSION, SearchRecord, _checksum, encode
+from lrtuner.search.record import STATE_VERSION, SearchRecord, encode
 
 
 @pytest.fixture(scope="module")
@@ -147,20 +147,6 @@ def test_a_trial_that_is_damaged_is_left_out_with_a_warning(project):
     with warned(r"trial_0/trial\.json' is damaged.*left out"):
         results = lrtuner.load(project)
     assert sorted(trial.trial_id for trial in results.trials) == ["1", "2", "3"]
-
-
-def test_a_file_of_the_version_before_is_read(project):
-    path = project / "lr_range.json"
-    state = json.loads(path.read_text())["state"]
-    del state["objective"], state["direction"]
-    for sweep in state["sweeps"]:
-        del sweep["narrowed"]
-    path.write_text(json.dumps({"version": 2, "checksum": _checksum(state), "state": state}))
-    results = lrtuner.load(project)
-    assert results.direction is None
-    assert [trial.trial_id for trial in results.trials] == ["0", "1", "2", "3"]
-    again = tuner(project.parent, build_choice, oracle=random_search(4), sweep={"steps": 60})
-    assert all(sweep.narrowed is not None for sweep in again.oracle.sweeps)
 
 
 def lacking(project):

@@ -561,7 +561,7 @@ class TestRelation:
         relation = Relation((1e-5, 1e-2, 10.0), (2.5e-6, 2.5e-3, 2.5))
         narrowed = narrow(hyperparameters, RATE, LRRange(1e-4, 1e-2), relation)
         assert narrowed.narrowed == pytest.approx((4e-4, 4e-2))
-        assert narrowed.default == pytest.approx(4e-3)
+        assert entry_named(hyperparameters, RATE).default == pytest.approx(4e-3)
 
     def test_falling_rates_and_a_grid(self):
         hyperparameters = keras_tuner.HyperParameters()

@@ -558,7 +558,8 @@ class TestFailures:
             wide.search(X, targets, verbose=0)
         (sweep,) = wide.oracle.sweeps
         (record,) = [one for one in caplog.records if one.name == "lrtuner"]
-        assert record.getMessage().endswith(sweep.reason)
+        assert sweep.reason.rstrip(".") in record.getMessage()
+        assert record.getMessage().endswith(". Picture: " + str(tmp_path / "project" / "lr_sweeps.png"))
         assert reason in sweep.reason
         assert sweep.curve is not None
         assert wide.oracle.lr_range is None

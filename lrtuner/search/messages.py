@@ -50,7 +50,7 @@ def sweep_ended(
     if narrowed is None:
         line = (
             f"The learning-rate sweep{of_which} found no range, so the search goes on in the declared space: "
-            f"{sweep.reason}{f' Picture: {picture}' if picture else ''}"
+            f"{(sweep.reason or '').rstrip('.')}.{f' Picture: {picture}' if picture else ''}"
         )
         _LOGGER.info(line)
         warn(line)
