@@ -932,3 +932,15 @@ def test_progress_says_first_that_a_large_model_is_compiled(capsys):
     sweep(of_many_layers(), verbose=2)
     is_compiled = BACKEND != "torch"
     assert ("once the model is compiled" in capsys.readouterr().out) is is_compiled
+
+
+def test_outlying_rows_do_not_end_the_sweep():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3200, 8)).astype("float32")
+    y = x[:, 0] + 0.5 * x[:, 1] + np.where(np.arange(3200) % 800 == 5, 300, 0)
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    curve = lrtuner.find_lr(model, x, y, batch_size=32, verbose=0)
+    assert curve.training.has_outliers
+    assert curve.learning_rates[-1] > 0.1

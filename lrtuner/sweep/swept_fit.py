@@ -266,8 +266,8 @@ class SweptFit:
         only = finder.data.only(batches - 1)
         if only is not None:
             batches = 1
-        elif is_array_like(self._arguments["x"]):
-            # They come in the same order again.
+        elif is_array_like(self._arguments["x"]) and keras.backend.backend() == "tensorflow":
+            # They come in the same order again. Elsewhere the first fit of a model draws an order more.
             first = batches - (1 if outlier is None else outlier.batches)
         else:
             # Data that don't come in the same order again show their faults in as many batches, more or less,
