@@ -215,17 +215,15 @@ class InspectingRecorder(StepwiseRecorder):
     """Reports, besides the loss, in how many rows of a batch there are values that are not finite.
 
     Attributes:
-        passes_over: Whether to report a loss of 0 without any step. It takes effect in an eager model alone.
+        passes_over: Whether to report a loss of 0 without any step. It takes effect in an eager model alone,
+            and not on JAX.
     """
 
     NAMES = ("x", "y", "sample_weight")
     passes_over = False
 
     def _run(self, step: SweptStep, *arguments: Any) -> Any:
-        if not self.passes_over:
-            return super()._run(step, *arguments)
-        nothing = {"loss": keras.ops.zeros(())}
-        return (nothing, arguments[0]) if self._is_stateless else nothing
+        return {"loss": keras.ops.zeros(())} if self.passes_over else super()._run(step, *arguments)
 
     def _seen_in(self, data: Any) -> dict[str, Any]:
         parts = zip(self.NAMES, keras.utils.unpack_x_y_sample_weight(data), strict=True)
