@@ -27,8 +27,7 @@ class BlowUpDetector:
 
     Args:
         has_outliers: Whether the data are known to have rows whose loss is that high at any weights. Then no
-            single loss is a blow-up, and the noise is that of the batches which stand out, where they are
-            many: of rare positives, half of all batches may have one.
+            single loss is a blow-up. Where many batches have such rows, their losses count as noise.
     """
 
     # The smallest window whose median ignores two outliers; a sweep of one short epoch may have 8 batches.
@@ -54,9 +53,9 @@ class BlowUpDetector:
 
     @property
     def doubtful(self) -> int:
-        """How many losses have blown up, where outlying rows of the data can look the same; 0 elsewhere.
+        """How many losses have told the blow-up, if outlying rows of the data can look the same; else 0.
 
-        One is a single loss. Five are a median where the loss had not fallen clearly before.
+        1 stands for a single loss. 5 stand for a median where the loss had not fallen clearly before.
         """
         if not self._is_too_high:
             return 0

@@ -16,7 +16,7 @@ SMOOTHING_DECADES = 0.25
 SMOOTHING_STEPS = 1.2
 # Median of the absolute difference of two independent normal variables of standard deviation 1.
 MEDIAN_DIFFERENCE = 0.954
-# The same of 95 in 100 such differences.
+# A quantile of that difference, and its value.
 _HIGH, _HIGH_DIFFERENCE = 0.95, 2.772
 # Keras computes in float32: smaller steps of a loss are its rounding.
 RESOLUTION = float(np.finfo(np.float32).eps)
@@ -52,9 +52,9 @@ def ema(values: npt.ArrayLike, decay: float) -> FloatArray:
 
 
 def noise_with_outliers(differences: Sequence[float] | FloatArray) -> float:
-    """Return the standard deviation of a batch's loss where high losses are part of the noise, if many.
+    """Return the standard deviation of a batch's loss where many high losses are part of the noise.
 
-    So are those of batches with one of a few rare positives. A few outliers don't move it.
+    Batches with a rare positive have such losses. Where they are few, they don't move the result.
 
     Args:
         differences: What the losses of neighbours differ by, ascending and without signs; at least one.

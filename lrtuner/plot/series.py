@@ -24,9 +24,10 @@ Trials = Sequence[tuple[float, float]]
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Lines and markers tell the sweeps apart where there is no colour. Triangles are for what is off the scale.
 _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
-# Curves whose losses are that many times as high, and span as much more, need a logarithmic scale.
-_FAR_APART = 10.0
 _MARKERS = ("o", "s", "D", "P", "p", "h")
+# The scale is logarithmic where the highest loss is more than so many times the lowest, and all losses
+# together span more than so many times what those of one sweep do.
+_FAR_APART = 10.0
 
 
 @runtime_checkable
