@@ -7,62 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# Where each public name lives. They are imported when first used: Keras takes seconds to load.
+_HOME = {
+    "BayesianOptimization": "tuners",
+    "GridSearch": "tuners",
+    "Hyperband": "tuners",
+    "LRCurve": "curve.curve",
+    "LRFinder": "sweep.finder",
+    "LRRange": "curve.lr_range",
+    "LRRangeHyperModel": "hypermodel",
+    "LRRangeOracle": "oracle",
+    "NoRangeError": "curve.lr_range",
+    "RandomSearch": "tuners",
+    "SearchResults": "search_results",
+    "Sweep": "search.record",
+    "Training": "curve.curve",
+    "Tuner": "tuners",
+    "UnusableModelError": "errors",
+    "find_lr": "sweep.find",
+    "load": "loading",
+    "narrowed_space": "narrowed",
+    "suggest_range": "curve.rules",
+}
+__all__ = list(_HOME)
+
 if TYPE_CHECKING:
-    from lrtuner.curve import LRCurve, Training
+    from lrtuner.curve.curve import LRCurve, Training
+    from lrtuner.curve.lr_range import LRRange, NoRangeError
+    from lrtuner.curve.rules import suggest_range
+    from lrtuner.errors import UnusableModelError
     from lrtuner.hypermodel import LRRangeHyperModel
     from lrtuner.loading import load
-    from lrtuner.lr_range import LRRange, NoRangeError
     from lrtuner.narrowed import narrowed_space
     from lrtuner.oracle import LRRangeOracle
-    from lrtuner.rules import suggest_range
     from lrtuner.search.record import Sweep
     from lrtuner.search_results import SearchResults
-    from lrtuner.sweep import LRFinder, UnusableModelError, find_lr
-    from lrtuner.tuners import (
-        BayesianOptimization,
-        GridSearch,
-        Hyperband,
-        RandomSearch,
-        Tuner,
-    )
-
-__all__ = [
-    "BayesianOptimization",
-    "GridSearch",
-    "Hyperband",
-    "LRCurve",
-    "LRFinder",
-    "LRRange",
-    "LRRangeHyperModel",
-    "LRRangeOracle",
-    "NoRangeError",
-    "RandomSearch",
-    "SearchResults",
-    "Sweep",
-    "Training",
-    "Tuner",
-    "UnusableModelError",
-    "find_lr",
-    "load",
-    "narrowed_space",
-    "suggest_range",
-]
-
-# Where each name lives. They are imported when first used: Keras takes seconds to load.
-_MODULES = {
-    "curve": ("LRCurve", "Training"),
-    "hypermodel": ("LRRangeHyperModel",),
-    "loading": ("load",),
-    "lr_range": ("LRRange", "NoRangeError"),
-    "narrowed": ("narrowed_space",),
-    "oracle": ("LRRangeOracle",),
-    "rules": ("suggest_range",),
-    "search.record": ("Sweep",),
-    "search_results": ("SearchResults",),
-    "sweep": ("LRFinder", "UnusableModelError", "find_lr"),
-    "tuners": ("BayesianOptimization", "GridSearch", "Hyperband", "RandomSearch", "Tuner"),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+    from lrtuner.sweep.find import find_lr
+    from lrtuner.sweep.finder import LRFinder
+    from lrtuner.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch, Tuner
 
 
 def __getattr__(name: str) -> Any:

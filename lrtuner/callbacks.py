@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 
-from lrtuner.protocol import SWEEP_PREFIX
-from lrtuner.space import LearningRateError
+from lrtuner.errors import LearningRateError
+from lrtuner.search.protocol import SWEEP_PREFIX
 
 # Two learning rates at which a scheduler is asked for the rate that it sets.
 _ASKED = (1e-4, 1e-2)

@@ -1,4 +1,4 @@
-"""What can be wrong with the hyperparameter that is to be the learning rate."""
+"""The errors of lrtuner, but for `NoRangeError`."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ class LearningRateNotFoundError(LearningRateError):
 
     It may appear later: one that is declared in `HyperModel.fit` is registered in the first trial.
     """
+
+
+class NoSweepError(RuntimeError):
+    """The training code can't be swept, though it may train well."""
+
+
+class NoLossError(NoSweepError, ValueError):
+    """The model's training step reports no loss."""
+
+
+class UnusableModelError(ValueError):
+    """The model or the data can't be trained at all: no sweep, and no trial after it, could work."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from lrtuner.lr_range import LRRange
+from lrtuner.curve.lr_range import LRRange
 from lrtuner.proxy import OracleProxy
 from lrtuner.search import messages
 from lrtuner.search.record import Sweep

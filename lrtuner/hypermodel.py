@@ -14,9 +14,10 @@ import keras
 import keras_tuner as kt
 
 from lrtuner.callbacks import check_rate_is_kept, remove_tensorboard_directories
+from lrtuner.errors import LearningRateError, LearningRateNotFoundError, NoSweepError, UnusableModelError
 from lrtuner.generators import SharedGenerators
-from lrtuner.probing import RateProbe
-from lrtuner.protocol import (
+from lrtuner.search.probing import RateProbe
+from lrtuner.search.protocol import (
     NO_TRAINING,
     SweepAnswer,
     SweepTask,
@@ -26,24 +27,14 @@ from lrtuner.protocol import (
     register_runner,
     reserved_set_aside,
 )
-from lrtuner.settings import sweep_label
-from lrtuner.space import (
-    IDENTITY,
-    LearningRateError,
-    LearningRateNotFoundError,
-    Relation,
-    find_learning_rate,
-)
-from lrtuner.sweep import (
-    NoSweepError,
-    SweepOrder,
-    UnusableModelError,
-    has_raw_inputs,
-    is_small,
-    preserved_random_state,
-    rates_shared,
-    sweep_in_training,
-)
+from lrtuner.search.settings import sweep_label
+from lrtuner.space.learning_rate import find_learning_rate
+from lrtuner.space.relation import IDENTITY, Relation
+from lrtuner.sweep.compiling import is_small
+from lrtuner.sweep.data import has_raw_inputs
+from lrtuner.sweep.model import preserved_random_state, rates_shared
+from lrtuner.sweep.report import SweepOrder
+from lrtuner.sweep.training import sweep_in_training
 
 
 class LeaveTrial(BaseException):

@@ -9,8 +9,8 @@ from typing import Any
 
 from lrtuner.search.files import ORACLE_FILE, STATE_FILE
 from lrtuner.search.record import SearchRecord
+from lrtuner.search.settings import SettingSpace
 from lrtuner.search_results import FinishedTrial, SearchResults
-from lrtuner.settings import SettingSpace
 from lrtuner.warn import warn
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals
+from lrtuner import kerastuner
 from lrtuner.hypermodel import LRRangeHyperModel
 from lrtuner.oracle import LRRangeOracle
 from lrtuner.search import messages
@@ -52,7 +52,7 @@ def narrowed_space(
         ValueError: No trial could train the model, the learning rate is not found, or an option makes no
             sense.
     """
-    if internals.is_distributed():
+    if kerastuner.is_distributed():
         raise RuntimeError(
             "narrowed_space sweeps in one process, and this one is part of a distributed search "
             "(KERASTUNER_ORACLE_IP is set): use lrtuner's tuners there, which share the sweep."

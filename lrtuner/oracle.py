@@ -6,7 +6,7 @@ proposes is moved into the range of its own setting before the trial is made.
 
 This module has what KerasTuner calls, and the lock. What is done about sweeps is in
 `lrtuner.search.sweeping`, what the user looks at afterwards in `lrtuner.findings`, and what a chief and its
-workers tell each other in `lrtuner.protocol`.
+workers tell each other in `lrtuner.search.protocol`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals, protocol
+from lrtuner import kerastuner
+from lrtuner.curve.rules import Rule
 from lrtuner.findings import Findings
 from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails, sweeps_as_html
 from lrtuner.proxy import oracle_to_wrap
-from lrtuner.rules import Rule
+from lrtuner.search import protocol
 from lrtuner.search.files import check_writable
 from lrtuner.search.options import OPTION_NAMES, SweepOptions
 from lrtuner.search.presence import Presence
@@ -139,11 +140,11 @@ class LRRangeOracle(Findings):
         self._sweeps_with_metrics: set[str] = set()
         # The wrapped oracle proposes and saves itself from inside of its own calls. All that comes here.
         sweeping, locked = self._sweeping, self._locked
-        internals.intercept(oracle, internals.POPULATE_SPACE, locked(sweeping.propose))
-        internals.intercept(oracle, internals.SAVE, locked(sweeping.save))
-        internals.intercept(oracle, internals.SAVE_TRIAL, locked(sweeping.project.save_trial))
+        kerastuner.intercept(oracle, kerastuner.POPULATE_SPACE, locked(sweeping.propose))
+        kerastuner.intercept(oracle, kerastuner.SAVE, locked(sweeping.save))
+        kerastuner.intercept(oracle, kerastuner.SAVE_TRIAL, locked(sweeping.project.save_trial))
         if isinstance(oracle, kt.oracles.GridSearchOracle):
-            internals.intercept(oracle, internals.NEXT_COMBINATION, locked(sweeping.next_combination))
+            kerastuner.intercept(oracle, kerastuner.NEXT_COMBINATION, locked(sweeping.next_combination))
 
     def _locked(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that holds the lock while it calls another."""
@@ -166,10 +167,10 @@ class LRRangeOracle(Findings):
     # --- What a tuner calls before the search ---------------------------------------------------------------
 
     def _set_project_dir(self, directory: Any, project_name: str) -> None:
-        internals.set_project(self.oracle, directory, project_name)
+        kerastuner.set_project(self.oracle, directory, project_name)
         check_writable(directory, project_name)
         # Asked once, here, where the tuner is made: not all of a chief's threads can tell.
-        self._is_chief = internals.is_chief()
+        self._is_chief = kerastuner.is_chief()
         if self._is_chief:
             with self._lock:
                 self._sweeping.schedule.all_come_first = True
@@ -188,7 +189,7 @@ class LRRangeOracle(Findings):
         with self._lock:
             if protocol.announces_runner(hyperparameters):
                 self._sweeping.schedule.has_runner = True
-            elif internals.has_project(self.oracle):
+            elif kerastuner.has_project(self.oracle):
                 self._sweeping.schedule.require_runner()
         self.oracle.update_space(hyperparameters)
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lrtuner.lr_range import LRRange
-from lrtuner.relation import IDENTITY, Relation
-from lrtuner.rules import next_range
+from lrtuner.curve.lr_range import LRRange
+from lrtuner.curve.rules import next_range
 from lrtuner.search.record import Sweep
-from lrtuner.settings import Setting, SettingSpace, setting_key, sweep_label
+from lrtuner.search.settings import Setting, SettingSpace, setting_key, sweep_label
+from lrtuner.space.relation import IDENTITY, Relation
 
 
 @dataclasses.dataclass(frozen=True)

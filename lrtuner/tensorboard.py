@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from lrtuner import internals
+from lrtuner import kerastuner
 from lrtuner.notebook import picture
 from lrtuner.plot import plot_sweeps
 from lrtuner.search import messages
@@ -120,5 +120,5 @@ def _write_space(path: str, space: kt.HyperParameters, metrics: Iterable[str]) -
     ]
     writer = tf.summary.create_file_writer(path)
     with writer.as_default():
-        api.hparams_config(internals.tensorboard_hparams(space), shown)
+        api.hparams_config(kerastuner.tensorboard_hparams(space), shown)
     writer.close()

@@ -10,14 +10,14 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals, notebook
+from lrtuner import kerastuner, notebook
+from lrtuner.errors import LearningRateNotFoundError, NothingToNarrowError
 from lrtuner.hypermodel import LRRangeHyperModel
 from lrtuner.oracle import LRRangeOracle
 from lrtuner.search import messages
 from lrtuner.search.files import is_json, write_atomically
 from lrtuner.search.worker import ChiefsOracle
-from lrtuner.space import LearningRateNotFoundError, NothingToNarrowError
-from lrtuner.sweep import own_optimizer, preserved_random_state
+from lrtuner.sweep.model import own_optimizer, preserved_random_state
 from lrtuner.tensorboard import SweepLog
 
 # The options of the sweeps: what LRRangeOracle takes by keyword alone.
@@ -67,7 +67,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             hypermodel.check_search = self._check_search
         super().__init__(oracle, hypermodel, *args, **kwargs)
         self.oracle: Any
-        if internals.is_worker(self):
+        if kerastuner.is_worker(self):
             self.oracle = ChiefsOracle(self.oracle, self.tuner_id)
         elif hypermodel is None:
             oracle.skip_sweeps("the tuner has no hypermodel, and a sweep needs a model to train")
@@ -79,7 +79,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         if self.hypermodel is None:
             return
         self._check_space(self.oracle.get_space())
-        if not internals.is_worker(self):
+        if not kerastuner.is_worker(self):
             # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
             declared = self.oracle.get_space()
             self.oracle.restore()
@@ -144,7 +144,7 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             if not is_worker:
                 self._log.add_sweeps(self.oracle.sweeps)
 
-        if self.hypermodel is None or internals.is_chief():
+        if self.hypermodel is None or kerastuner.is_chief():
             # A chief trains nothing: its oracle hands the sweeps out to workers.
             yield
             return
@@ -168,10 +168,10 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
 
     def save(self) -> None:
         """Save the oracle and the tuner in the project directory."""
-        if not internals.is_worker(self):
+        if not kerastuner.is_worker(self):
             self.oracle.save()
         # KerasTuner writes in place, and a crash meanwhile leaves a file that it can't read.
-        write_atomically(internals.tuner_file(self), json.dumps(self.get_state()))
+        write_atomically(kerastuner.tuner_file(self), json.dumps(self.get_state()))
 
     def reload(self) -> None:
         """Load the oracle and the tuner from the project directory.
@@ -179,12 +179,12 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
         Raises:
             ValueError: A file in it is damaged.
         """
-        path = internals.tuner_file(self)
+        path = kerastuner.tuner_file(self)
         if not is_json(path) and not self.get_state():
             messages.tuner_file_is_replaced(path)
             write_atomically(path, "{}")
         super().reload()
-        if self.hypermodel is None or internals.is_worker(self):
+        if self.hypermodel is None or kerastuner.is_worker(self):
             return
         # What a build registers first holds. So the space must not be the oracle's, which is narrowed once
         # something is loaded, but as it was when the user made the oracle.

@@ -9,7 +9,7 @@ import pytest
 from searches import FIT, X, Y, build_branches, compiled, search_rates, warned
 
 import lrtuner
-from lrtuner.protocol import is_own_trial
+from lrtuner.search.protocol import is_own_trial
 
 
 class Quick:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtuner.blow_up import BlowUpDetector
-from lrtuner.curve import ASSUMED_EPOCHS, LRCurve, Training, geometric_ramp
-from lrtuner.smoothing import ema, local_linear
+from lrtuner.curve.blow_up import BlowUpDetector
+from lrtuner.curve.curve import ASSUMED_EPOCHS, LRCurve, Training, geometric_ramp
+from lrtuner.curve.smoothing import ema, local_linear
 
 ANY_LOSSES = st.lists(st.floats(width=64), max_size=60)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtuner.lr_range import Evidence, LRRange
+from lrtuner.curve.lr_range import Evidence, LRRange
 
 
 def test_range_is_plain_floats():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lrtuner
-from lrtuner.lr_range import Evidence
+from lrtuner.curve.lr_range import Evidence
 from lrtuner.notebook import in_kernel
 
 TESTS = pathlib.Path(__file__).parent

@@ -22,11 +22,11 @@ from searches import (
 from sklearn.linear_model import LogisticRegression
 
 import lrtuner
-from lrtuner.protocol import REPORT_KEY, SweepAnswer, SweepTask, is_sweep
 from lrtuner.search import presence
+from lrtuner.search.protocol import REPORT_KEY, SweepAnswer, SweepTask, is_sweep
 from lrtuner.search.ranges import moved_range
-from lrtuner.settings import SettingSpace
-from lrtuner.sweep import SweepReport
+from lrtuner.search.settings import SettingSpace
+from lrtuner.sweep.report import SweepReport
 
 ORACLES = {
     "RandomSearchOracle": {"max_trials": 3},

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lrtuner.curve import LRCurve, Training
-from lrtuner.lr_range import Evidence, LRRange
+from lrtuner.curve.curve import LRCurve, Training
+from lrtuner.curve.lr_range import Evidence, LRRange
 from lrtuner.plot import plot_curve, plot_search, plot_sweeps, save_picture
 
 RATES = np.geomspace(1e-6, 10, 100)

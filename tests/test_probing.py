@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from searches import FIT, RATE, X, Y, build_choice, declared_rate, random_search, search, tuner
 
-from lrtuner.probing import RateProbe
+from lrtuner.search.probing import RateProbe
 
 
 def test_each_model_is_freed_before_the_next_is_built():

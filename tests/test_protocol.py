@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lrtuner
-from lrtuner.protocol import (
+from lrtuner.search.protocol import (
     ERROR_KEY,
     REPORT_KEY,
     TASK_KEY,
@@ -22,10 +22,10 @@ from lrtuner.protocol import (
     news_trial,
     without_reserved,
 )
+from lrtuner.search.settings import SettingSpace
 from lrtuner.search.worker import ChiefsOracle
-from lrtuner.settings import SettingSpace
-from lrtuner.space import IDENTITY, Relation
-from lrtuner.sweep import SweepReport
+from lrtuner.space.relation import IDENTITY, Relation
+from lrtuner.sweep.report import SweepReport
 
 TRAINING = lrtuner.Training(optimizer="SGD", batch_size=8, batches_per_epoch=50, epochs=2, momentum=0.9)
 CURVE = lrtuner.LRCurve(np.geomspace(1e-7, 10.0, 20), np.linspace(2.0, 1.0, 20), training=TRAINING)

@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 
 import lrtuner
-from lrtuner.rules import RULES
+from lrtuner.curve.rules import RULES
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = ("README.md", "examples/README.md", "examples/benchmarks/README.md")

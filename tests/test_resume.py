@@ -31,7 +31,7 @@ from searches import (
 )
 
 import lrtuner
-from lrtuner import protocol
+from lrtuner.search import protocol
 from lrtuner.search.record import STATE_VERSION, SearchRecord, encode
 
 PROGRAM = Path(__file__).with_name("interrupted_process.py")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrtuner.curve import LRCurve, Training, geometric_ramp
-from lrtuner.lr_range import LRRange, NoRangeError
-from lrtuner.rules import RULES, next_range, suggest_range
+from lrtuner.curve.curve import LRCurve, Training, geometric_ramp
+from lrtuner.curve.lr_range import LRRange, NoRangeError
+from lrtuner.curve.rules import RULES, next_range, suggest_range
 
 ALL_RULES = sorted(RULES)
 

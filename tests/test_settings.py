@@ -3,16 +3,16 @@ import keras_tuner as kt
 import pytest
 from searches import declared_rate
 
-from lrtuner.builds import UNKNOWN, Built
-from lrtuner.setting_finder import MOST_BUILDS, SettingFinder
-from lrtuner.settings import (
+from lrtuner.search.builds import UNKNOWN, Built
+from lrtuner.search.setting_finder import MOST_BUILDS, SettingFinder
+from lrtuner.search.settings import (
     SettingSpace,
     setting_combinations,
     setting_values,
     sweep_label,
     values_in_the_middle,
 )
-from lrtuner.sweep import compiled_with
+from lrtuner.sweep.model import compiled_with
 
 OPTIMIZERS = {
     "sgd": lambda rate, momentum: keras.optimizers.SGD(rate, momentum=momentum),

@@ -7,24 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.lr_range import Evidence, LRRange
-from lrtuner.space import (
-    IDENTITY,
-    LearningRateError,
-    LearningRateNotFoundError,
-    NothingToNarrowError,
-    Relation,
-    allows,
-    entry_named,
-    explain_narrowing,
-    find_learning_rate,
-    is_named_like_learning_rate,
-    narrow_entry,
-    replace_entry,
-    spread_into,
-    union_of_parts,
-)
-from lrtuner.space.learning_rate import find_learning_rates
+from lrtuner.curve.lr_range import Evidence, LRRange
+from lrtuner.errors import LearningRateError, LearningRateNotFoundError, NothingToNarrowError
+from lrtuner.space.entries import entry_named, replace_entry
+from lrtuner.space.learning_rate import find_learning_rate, find_learning_rates, is_named_like_learning_rate
+from lrtuner.space.narrowing import explain_narrowing, narrow_entry
+from lrtuner.space.parts import allows, spread_into, union_of_parts
+from lrtuner.space.relation import IDENTITY, Relation
 
 RATE = "learning_rate"
 

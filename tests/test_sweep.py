@@ -7,15 +7,12 @@ import processes
 import pytest
 
 import lrtuner
-from lrtuner.curve import geometric_ramp
-from lrtuner.sweep import (
-    UnusableModelError,
-    peak_rate,
-    preserved_random_state,
-    sweep_in_training,
-)
+from lrtuner.curve.curve import geometric_ramp
+from lrtuner.errors import UnusableModelError
 from lrtuner.sweep.compiling import compiled_quickly, steps_per_call
 from lrtuner.sweep.finder import default_steps
+from lrtuner.sweep.model import peak_rate, preserved_random_state
+from lrtuner.sweep.training import sweep_in_training
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)

@@ -13,8 +13,10 @@ import tensorflow as tf
 
 import lrtuner
 from lrtuner.generators import SharedGenerators
-from lrtuner.sweep import has_raw_inputs, mixing, preserved_random_state, sweep_in_training
-from lrtuner.sweep.data import in_given_order, in_random_order
+from lrtuner.sweep import mixing
+from lrtuner.sweep.data import has_raw_inputs, in_given_order, in_random_order
+from lrtuner.sweep.model import preserved_random_state
+from lrtuner.sweep.training import sweep_in_training
 
 ROWS, SIZE = 100, 8
 X = np.arange(ROWS * 3, dtype="float32").reshape(ROWS, 3)

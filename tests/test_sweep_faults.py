@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 import lrtuner
-from lrtuner.sweep import sweep_in_training
 from lrtuner.sweep.compiling import MOST_SMALL
+from lrtuner.sweep.training import sweep_in_training
 
 ROWS, SIZE, HOLE = 160, 16, 53
 RNG = np.random.default_rng(0)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import lrtuner
-from lrtuner.sweep import UnusableModelError, compiled_with, optimizers_of, own_optimizer
+from lrtuner.errors import UnusableModelError
+from lrtuner.sweep.model import compiled_with, optimizers_of, own_optimizer
 
 BACKEND = keras.backend.backend()
 X = np.random.default_rng(0).normal(size=(96, 6)).astype("float32")

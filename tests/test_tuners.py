@@ -27,7 +27,7 @@ from searches import (
 
 import lrtuner
 from lrtuner.callbacks import check_rate_is_kept
-from lrtuner.protocol import FATAL_KEY
+from lrtuner.search.protocol import FATAL_KEY
 from lrtuner.search.worker import ChiefsOracle
 
 DROP_INS = {

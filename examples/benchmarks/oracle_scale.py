@@ -26,8 +26,8 @@ from bench import command
 from bench.late import Late, lrtuner
 from bench.late import keras_tuner as kt
 
-protocol = Late("lrtuner.protocol")
-settings_room = Late("lrtuner.settings")
+protocol = Late("lrtuner.search.protocol")
+settings_room = Late("lrtuner.search.settings")
 sweep_room = Late("lrtuner.sweep")
 
 # KerasTuner's own steps vary by about as much from run to run.

@@ -14,11 +14,13 @@ from typing import Any
 import keras
 
 from lrtuner.command import CommandError, print_json
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange, NoRangeError
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import LRRange, NoRangeError
+from lrtuner.curve.rules import suggest_range
+from lrtuner.errors import UnusableModelError
 from lrtuner.plot import plot_curve, save_picture
-from lrtuner.rules import suggest_range
-from lrtuner.sweep import UnusableModelError, check_ramp, find_lr
+from lrtuner.sweep.find import find_lr
+from lrtuner.sweep.finder import check_ramp
 from lrtuner.values import bounds_in_words
 from lrtuner.warn import warn
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrtuner.curve.smoothing import FloatArray
 from lrtuner.plot import words
 from lrtuner.plot.layout import (
     LINE,
@@ -35,13 +36,12 @@ from lrtuner.plot.series import (
     rate_limits,
     score_limits,
 )
-from lrtuner.smoothing import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from lrtuner.lr_range import LRRange
+    from lrtuner.curve.lr_range import LRRange
 
 # Empty room above and below what is drawn, as shares of the axes' height.
 _ROOM = 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import LRRange
 from lrtuner.plot import drawing, layout, words
 from lrtuner.plot.series import Bounds, DrawnSweep, Objective, Series, Trials, finite_pairs, gather, pair
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange
-from lrtuner.smoothing import FloatArray, running_medians
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import LRRange
+from lrtuner.curve.smoothing import FloatArray, running_medians
 
 Bounds = tuple[float, float]
 Trials = Sequence[tuple[float, float]]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import Evidence, LRRange
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import Evidence, LRRange
 from lrtuner.plot.series import DrawnSweep, Objective, Series
 
 # Terminal colours, and control characters that no font has.

@@ -6,10 +6,10 @@ import dataclasses
 
 import keras_tuner as kt
 
-from lrtuner.curve import LRCurve, Training
-from lrtuner.lr_range import LRRange, NoRangeError
-from lrtuner.protocol import SweepAnswer
-from lrtuner.rules import Rule, suggest_range
+from lrtuner.curve.curve import LRCurve, Training
+from lrtuner.curve.lr_range import LRRange, NoRangeError
+from lrtuner.curve.rules import Rule, suggest_range
+from lrtuner.search.protocol import SweepAnswer
 from lrtuner.search.record import ALONE, Sweep
 
 

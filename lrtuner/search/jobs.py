@@ -8,7 +8,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.settings import Setting, setting_key
+from lrtuner.search.settings import Setting, setting_key
 
 
 @dataclasses.dataclass(eq=False)

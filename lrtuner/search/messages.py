@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrtuner.lr_range import LRRange
+from lrtuner.curve.lr_range import LRRange
 from lrtuner.search.record import Sweep
-from lrtuner.space import Narrowing
+from lrtuner.space.narrowing import Narrowing
 from lrtuner.values import bounds_in_words
 from lrtuner.warn import warn
 

@@ -11,19 +11,17 @@ from typing import Any
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.errors import LearningRateError, LearningRateNotFoundError
 from lrtuner.search import messages
 from lrtuner.search.options import SweepOptions
-from lrtuner.settings import Setting, setting_values, sweep_label
-from lrtuner.space import (
-    LearningRateError,
-    LearningRateNotFoundError,
-    Relation,
-    entry_bounds,
-    entry_named,
+from lrtuner.search.settings import Setting, setting_values, sweep_label
+from lrtuner.space.entries import entry_bounds, entry_named
+from lrtuner.space.learning_rate import (
     find_branch_learning_rates,
     find_learning_rate,
     is_named_like_learning_rate,
 )
+from lrtuner.space.relation import Relation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lrtuner.rules import Rule, rule_named
-from lrtuner.sweep import check_ramp
+from lrtuner.curve.rules import Rule, rule_named
+from lrtuner.sweep.finder import check_ramp
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals, protocol
-from lrtuner.search import messages
+from lrtuner import kerastuner
+from lrtuner.search import messages, protocol
 from lrtuner.search.files import ORACLE_FILE, PICTURE_FILE, STATE_FILE, is_json, write_atomically
 from lrtuner.search.record import SearchRecord, encode
 from lrtuner.search_results import SearchResults
@@ -35,7 +35,7 @@ class Project:
         self.keeps_pictures = True
 
     def _path(self, *names: str) -> str:
-        return os.path.join(internals.project_directory(self._wrapped), *names)
+        return os.path.join(kerastuner.project_directory(self._wrapped), *names)
 
     # --- What is written ------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class Project:
         Args:
             original: The wrapped oracle's own way to save itself.
         """
-        if internals.is_own_way(original, internals.SAVE):
+        if kerastuner.is_own_way(original, kerastuner.SAVE):
             original()
         else:
             write_atomically(self._path(ORACLE_FILE), json.dumps(self._wrapped.get_state()))
@@ -73,7 +73,7 @@ class Project:
             original: The wrapped oracle's own way to save a trial.
             trial: The trial.
         """
-        if internals.is_own_way(original, internals.SAVE_TRIAL):
+        if kerastuner.is_own_way(original, kerastuner.SAVE_TRIAL):
             original(trial)
         else:
             path = self._path(f"trial_{trial.trial_id}", "trial.json")
@@ -104,7 +104,7 @@ class Project:
     @property
     def name(self) -> str | None:
         """The project's name, or None before a tuner has told it."""
-        return os.path.basename(self._path()) if internals.has_project(self._wrapped) else None
+        return os.path.basename(self._path()) if kerastuner.has_project(self._wrapped) else None
 
     def has_picture(self) -> bool:
         """Return whether the directory holds a picture of the sweeps."""
@@ -177,9 +177,11 @@ class Project:
         """Take out of the queue the trials that have ended, with a crash before the oracle noted it."""
         oracle = self._wrapped
         waiting = [
-            oracle.trials[trial_id] for trial_id in internals.retry_queue(oracle) if trial_id in oracle.trials
+            oracle.trials[trial_id]
+            for trial_id in kerastuner.retry_queue(oracle)
+            if trial_id in oracle.trials
         ]
-        internals.set_retry_queue(
+        kerastuner.set_retry_queue(
             oracle, [trial.trial_id for trial in waiting if trial.status in ("RUNNING", "INVALID")]
         )
         noted = set(oracle.end_order)

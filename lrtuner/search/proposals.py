@@ -8,7 +8,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals
+from lrtuner import kerastuner
 from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.schedule import Schedule
 
@@ -58,12 +58,12 @@ class Proposals:
             What `keras_tuner.Oracle.populate_space` returns.
         """
         repeats = False
-        for _ in range(internals.most_collisions(self._wrapped)):
+        for _ in range(kerastuner.most_collisions(self._wrapped)):
             if self.held is not None and self.held.trial_id == trial_id:
                 response = self.held.response
                 self._ranges.add_new_rates(response["values"])
             elif repeats:
-                response = internals.random_proposal(self._wrapped)
+                response = kerastuner.random_proposal(self._wrapped)
             else:
                 response = original(trial_id)
             values = response.get("values")
@@ -75,7 +75,7 @@ class Proposals:
                 return {"status": "IDLE"}
             self.held = None
             moved = [self._ranges.move_inside(name, values) for name in names]
-            repeats = internals.repeats_a_failure(self._wrapped, values)
+            repeats = kerastuner.repeats_a_failure(self._wrapped, values)
             if repeats:
                 continue
             if not any(moved) or not self._may_ask_for_another(values):
@@ -99,7 +99,7 @@ class Proposals:
         propose the same again.
         """
         is_random = isinstance(self._wrapped, kt.oracles.RandomSearchOracle)
-        return is_random and internals.was_tried(self._wrapped, values)
+        return is_random and kerastuner.was_tried(self._wrapped, values)
 
     def next_combination(self, original: Callable[..., Any], values: dict[str, Any]) -> Any:
         """Return the next combination of a grid whose learning rates lie in the ranges of its setting.

@@ -10,26 +10,18 @@ import keras_tuner as kt
 import numpy as np
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.blow_up import BlowUpDetector
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange
-from lrtuner.rules import batch_size_shift
+from lrtuner.curve.blow_up import BlowUpDetector
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import LRRange
+from lrtuner.curve.rules import batch_size_shift
+from lrtuner.curve.smoothing import MEDIAN_DIFFERENCE
+from lrtuner.errors import LearningRateError
 from lrtuner.search.names import Declaration, LearningRates, rates_between
 from lrtuner.search.record import Sweep
-from lrtuner.settings import Setting, SettingSpace, setting_key
-from lrtuner.smoothing import MEDIAN_DIFFERENCE
-from lrtuner.space import (
-    LearningRateError,
-    Narrowing,
-    allows,
-    entry_bounds,
-    entry_named,
-    explain_narrowing,
-    narrow_entry,
-    replace_entry,
-    spread_into,
-    union_of_parts,
-)
+from lrtuner.search.settings import Setting, SettingSpace, setting_key
+from lrtuner.space.entries import entry_bounds, entry_named, replace_entry
+from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry
+from lrtuner.space.parts import allows, spread_into, union_of_parts
 
 
 class SettingRanges:

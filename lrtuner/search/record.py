@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import LRRange
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import LRRange
 from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
-from lrtuner.relation import IDENTITY, Relation
-from lrtuner.settings import Setting, SettingSpace
+from lrtuner.search.settings import Setting, SettingSpace
+from lrtuner.space.relation import IDENTITY, Relation
 from lrtuner.values import check_keys
 
 if TYPE_CHECKING:

@@ -7,22 +7,18 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals, protocol
-from lrtuner.protocol import SweepAnswer, SweepTask
-from lrtuner.search import messages
+from lrtuner import kerastuner
+from lrtuner.errors import LearningRateNotFoundError, NothingToNarrowError
+from lrtuner.search import messages, protocol
 from lrtuner.search.jobs import Job, Jobs
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
+from lrtuner.search.protocol import SweepAnswer, SweepTask
 from lrtuner.search.ranges import SettingRanges
-from lrtuner.setting_finder import lists_optimizers
-from lrtuner.settings import Setting, SettingSpace, default_values, values_in_the_middle
-from lrtuner.space import (
-    LearningRateNotFoundError,
-    NothingToNarrowError,
-    entry_bounds,
-    has_given_default,
-    nearest_value,
-)
+from lrtuner.search.setting_finder import lists_optimizers
+from lrtuner.search.settings import Setting, SettingSpace, default_values, values_in_the_middle
+from lrtuner.space.entries import entry_bounds, has_given_default
+from lrtuner.space.narrowing import nearest_value
 
 # After this many expired leases we assume that the sweep itself crashes its workers, and give it up.
 _MOST_LEASES = 3
@@ -132,7 +128,7 @@ class Schedule:
         chosen = self._options.sweep_per
         if chosen is None:
             chosen = [entry.name for entry in space.space if lists_optimizers(entry)]
-        proposed = internals.first_proposal(self._wrapped) if chosen else {}
+        proposed = kerastuner.first_proposal(self._wrapped) if chosen else {}
         return {name: proposed[name] for name in chosen if name in proposed}
 
     def add(self, name: str | None, setting: Setting | None, at: Setting | None = None) -> None:
@@ -184,8 +180,8 @@ class Schedule:
             number=len(self._ranges.sweeps) + len(self) + 1,
             # Hyperband sets its trials' epochs by itself.
             epochs=getattr(self._wrapped, "max_epochs", None),
-            objective_is_named=internals.has_objective(self._wrapped),
-            objectives=internals.objective_names(self._wrapped),
+            objective_is_named=kerastuner.has_objective(self._wrapped),
+            objectives=kerastuner.objective_names(self._wrapped),
             may_fall_back=may_fall_back,
         )
 

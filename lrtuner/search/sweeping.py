@@ -13,20 +13,20 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import internals, protocol
-from lrtuner.protocol import SweepAnswer
-from lrtuner.search import messages
+from lrtuner import kerastuner
+from lrtuner.search import messages, protocol
 from lrtuner.search.answers import read_sweep
 from lrtuner.search.jobs import Job
 from lrtuner.search.names import LearningRates
 from lrtuner.search.options import SweepOptions
 from lrtuner.search.project import Project
 from lrtuner.search.proposals import Proposals
+from lrtuner.search.protocol import SweepAnswer
 from lrtuner.search.ranges import SettingRanges
 from lrtuner.search.record import SearchRecord
 from lrtuner.search.schedule import Schedule
 from lrtuner.search_results import FinishedTrial, SearchResults
-from lrtuner.space import number_of_values
+from lrtuner.space.grid import number_of_values
 
 
 class Sweeping:
@@ -121,7 +121,7 @@ class Sweeping:
         self.schedule.conclude(job)
         before = self._combinations()
         self.ranges.narrow_space()
-        left, asked = self._combinations(), internals.combinations_asked(self._wrapped)
+        left, asked = self._combinations(), kerastuner.combinations_asked(self._wrapped)
         self.project.remove_leftovers()
         self._is_saved = False
         self._wrapped.save()

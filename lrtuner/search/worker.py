@@ -9,7 +9,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.protocol import fatal_error, fatal_trial, is_sweep, news_id
+from lrtuner.search.protocol import fatal_error, fatal_trial, is_sweep, news_id
 
 
 class ChiefsOracle:

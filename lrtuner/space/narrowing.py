@@ -9,12 +9,12 @@ from typing import Any
 
 from keras_tuner.engine import hyperparameters as hp_types
 
+from lrtuner.curve.lr_range import LRRange
 from lrtuner.errors import LearningRateError
-from lrtuner.lr_range import LRRange
-from lrtuner.relation import IDENTITY, Relation
 from lrtuner.space.entries import entry_bounds, with_bounds
 from lrtuner.space.grid import TOLERANCE, grid_position, grid_size, grid_value, part_of_grid
 from lrtuner.space.learning_rate import CANT_NARROW, check_has_numbers
+from lrtuner.space.relation import IDENTITY, Relation
 from lrtuner.values import bounds_in_words
 
 # Where a range lies beyond the declared bounds, at least this share of its width (in decades) is searched at

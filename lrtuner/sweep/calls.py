@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from lrtuner.sweep.errors import UnusableModelError
-from lrtuner.sweep.optimizers import optimizers_of
+from lrtuner.errors import UnusableModelError
+from lrtuner.sweep.model import optimizers_of
 
 
 class LeaveFit(BaseException):

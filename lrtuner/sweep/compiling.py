@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from lrtuner.sweep.optimizers import optimizers_of
+from lrtuner.sweep.model import optimizers_of
 
 # A model with more trainable weights (kernels, biases) than this takes longer to compile for several steps a
 # call than the calls saved take. Measured: with 16 dense layers, 34 weights, one step a call is the quicker.

@@ -22,7 +22,7 @@ import numpy as np
 
 from lrtuner.sweep.datasets import shuffled_dataset
 from lrtuner.sweep.mixing import MixedBatches, mixed_by_index, mixed_in_sequence
-from lrtuner.sweep.randomness import current_seed
+from lrtuner.sweep.model import current_seed
 
 # Inputs whose root mean square is above this are not scaled: it is 1 of standardised ones, and less of those
 # between 0 and 1 or -1 and 1.

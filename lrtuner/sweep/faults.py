@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from lrtuner.blow_up import BlowUpDetector
-from lrtuner.smoothing import FloatArray
+from lrtuner.curve.blow_up import BlowUpDetector
+from lrtuner.curve.smoothing import FloatArray
 from lrtuner.sweep.recorders import InspectingRecorder
 
 # Batches that take no time worth the name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lrtuner.curve import LRCurve
+from lrtuner.curve.curve import LRCurve
 from lrtuner.sweep.calls import check_trainable
 from lrtuner.sweep.finder import check_ramp
 from lrtuner.sweep.training import sweep_in_training

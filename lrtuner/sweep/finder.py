@@ -9,16 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from lrtuner.blow_up import BlowUpDetector
-from lrtuner.curve import LRCurve, Training, geometric_ramp
+from lrtuner.curve.blow_up import BlowUpDetector
+from lrtuner.curve.curve import LRCurve, Training, geometric_ramp
+from lrtuner.curve.smoothing import FloatArray
+from lrtuner.errors import UnusableModelError
 from lrtuner.notebook import ProgressLine, in_kernel
-from lrtuner.smoothing import FloatArray
 from lrtuner.sweep.compiling import is_small
-from lrtuner.sweep.errors import UnusableModelError
-from lrtuner.sweep.optimizers import momentum_of, own_optimizer
+from lrtuner.sweep.model import Snapshot, momentum_of, own_optimizer
 from lrtuner.sweep.recorders import Recorder, recorder_for
 from lrtuner.sweep.report import SweepOrder
-from lrtuner.sweep.snapshot import Snapshot
 from lrtuner.warn import warn
 
 # The sweep's budget in batches where the caller names none: one epoch, within these limits. One sweep of

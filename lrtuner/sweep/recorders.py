@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import keras
 
-from lrtuner.smoothing import FloatArray
-from lrtuner.sweep.errors import NoLossError
-from lrtuner.sweep.optimizers import own_optimizer, rate_of
+from lrtuner.curve.smoothing import FloatArray
+from lrtuner.errors import NoLossError
+from lrtuner.sweep.model import own_optimizer, rate_of
 
 
 class Recorder(Protocol):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from lrtuner.curve import LRCurve
+from lrtuner.curve.curve import LRCurve
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 import keras
 
-from lrtuner.curve import LRCurve, Training
+from lrtuner.curve.curve import LRCurve, Training
+from lrtuner.errors import NoSweepError
 from lrtuner.sweep.calls import LeaveFit, binding, check_trainable, takes
 from lrtuner.sweep.compiling import compiled_quickly, freed_with_the_model, is_small, steps_per_call
 from lrtuner.sweep.data import (
@@ -24,7 +25,6 @@ from lrtuner.sweep.data import (
     rows_declared,
     some_inputs,
 )
-from lrtuner.sweep.errors import NoSweepError
 from lrtuner.sweep.faults import (
     Inspection,
     Outlier,
@@ -34,11 +34,17 @@ from lrtuner.sweep.faults import (
     outlier_at_the_end,
 )
 from lrtuner.sweep.finder import MIN_DEFAULT_STEPS, LRFinder, default_steps
-from lrtuner.sweep.optimizers import own_optimizer
-from lrtuner.sweep.randomness import keep_random_state, preserved_random_state, repeatable_shuffles
+from lrtuner.sweep.model import (
+    Snapshot,
+    build_optimizer,
+    keep_random_state,
+    own_optimizer,
+    preserved_random_state,
+    repeatable_shuffles,
+    size_of,
+)
 from lrtuner.sweep.recorders import CompiledRecorder, Recorder
 from lrtuner.sweep.report import SweepOrder, SweepReport
-from lrtuner.sweep.snapshot import Snapshot, build_optimizer, size_of
 
 # More epochs than any sweep needs: the sweep ends itself.
 _ENDLESS = 1_000_000

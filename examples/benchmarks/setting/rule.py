@@ -11,7 +11,7 @@ from bench.late import Late, lrtuner
 from setting.measuring import TRIAL, MeasuredSetting
 from setting.space import Setting, optimizer_of
 
-rules = Late("lrtuner.rules")
+rules = Late("lrtuner.curve.rules")
 
 
 def centres(measured: MeasuredSetting) -> dict[int, list[float]]:

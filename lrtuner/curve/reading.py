@@ -8,9 +8,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.curve import LRCurve
-from lrtuner.lr_range import Evidence, NoRangeError
-from lrtuner.smoothing import (
+from lrtuner.curve.curve import LRCurve
+from lrtuner.curve.lr_range import Evidence, NoRangeError
+from lrtuner.curve.smoothing import (
     MEDIAN_DIFFERENCE,
     RESOLUTION,
     FloatArray,

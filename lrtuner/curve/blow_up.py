@@ -7,7 +7,7 @@ import collections
 import math
 import statistics
 
-from lrtuner.smoothing import MEDIAN_DIFFERENCE, RESOLUTION, noise_with_outliers
+from lrtuner.curve.smoothing import MEDIAN_DIFFERENCE, RESOLUTION, noise_with_outliers
 
 
 class BlowUpDetector:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.blow_up import BlowUpDetector
+from lrtuner.curve.blow_up import BlowUpDetector
+from lrtuner.curve.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
 from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
-from lrtuner.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
 from lrtuner.values import check_bounds, check_count, check_keys, config_float
 
 # Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
@@ -127,6 +127,11 @@ class LRCurve:
             weights are NaN, every later loss should be NaN as well; a sweep by lrtuner sees to that.
         training: What is known about the training that the rates are for, or None. A range is read off the
             curve with the help of it.
+        updates: Relative size of each batch's update, shape `(n,)`, or None where it was not recorded:
+            `|w_after - w_before| / |w_before|` over all trained weights with more than one axis. NaN where it
+            is unknown.
+        fault: What in the data or in the model has made the loss NaN, in words, or None. No range is read off
+            such a curve.
 
     Raises:
         TypeError: `training` is neither a `Training` nor None.
@@ -137,6 +142,8 @@ class LRCurve:
     learning_rates: FloatArray
     losses: FloatArray
     training: Training | None = dataclasses.field(default=None, kw_only=True)
+    updates: FloatArray | None = dataclasses.field(default=None, kw_only=True)
+    fault: str | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.training is not None and not isinstance(self.training, Training):
@@ -166,6 +173,8 @@ class LRCurve:
                 f"{float(rates[index - 1])!r} at index {index}. "
                 "Sort the batches by learning rate and keep one of each."
             )
+        if self.updates is not None:
+            object.__setattr__(self, "updates", _read_only(self.updates, "updates"))
         object.__setattr__(self, "learning_rates", rates)
         object.__setattr__(self, "losses", losses)
 

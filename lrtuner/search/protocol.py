@@ -26,9 +26,9 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner.settings import SettingSpace
-from lrtuner.space import IDENTITY, Relation
-from lrtuner.sweep import SweepReport
+from lrtuner.search.settings import SettingSpace
+from lrtuner.space.relation import IDENTITY, Relation
+from lrtuner.sweep.report import SweepReport
 
 _NAMESPACE = "lrtuner/"
 TASK_KEY = _NAMESPACE + "sweep"

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from lrtuner.curve import LRCurve, Training
-from lrtuner.lr_range import Evidence, LRRange, NoRangeError
-from lrtuner.reading import READING, Reading, ShortLong, read_curve
-from lrtuner.smoothing import ema
+from lrtuner.curve.curve import LRCurve, Training
+from lrtuner.curve.lr_range import Evidence, LRRange, NoRangeError
+from lrtuner.curve.reading import READING, Reading, ShortLong, read_curve
+from lrtuner.curve.smoothing import ema
 from lrtuner.values import check_count
 
 Rule = Callable[[LRCurve], "LRRange | tuple[float, float]"]

@@ -11,15 +11,16 @@ import keras
 import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.builds import SCALING, UNKNOWN, Builder, Seen
-from lrtuner.settings import (
+from lrtuner.search.builds import SCALING, UNKNOWN, Builder, Seen
+from lrtuner.search.settings import (
     Setting,
     SettingSpace,
     setting_combinations,
     setting_key,
     values_in_the_middle,
 )
-from lrtuner.space import is_named_like_learning_rate, remove_entry
+from lrtuner.space.entries import remove_entry
+from lrtuner.space.learning_rate import is_named_like_learning_rate
 
 # At most so many models are built to find which hyperparameters choose the optimizer. A model of hundreds of
 # layers takes a second.

@@ -13,31 +13,18 @@ import keras
 import keras_tuner as kt
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.builds import UNKNOWN, Built, normalisers_of
-from lrtuner.curve import Training
-from lrtuner.protocol import without_reserved
-from lrtuner.rules import usual_log10_rate
-from lrtuner.setting_finder import SettingFinder
-from lrtuner.settings import SettingSpace
-from lrtuner.space import (
-    IDENTITY,
-    LearningRateError,
-    Relation,
-    entry_bounds,
-    entry_named,
-    has_given_default,
-    nearest_value,
-    spread_values,
-)
-from lrtuner.sweep import (
-    UnusableModelError,
-    batch_size_of,
-    compiled_with,
-    momentum_of,
-    optimizers_of,
-    peak_rate,
-    rate_of,
-)
+from lrtuner.curve.curve import Training
+from lrtuner.curve.rules import usual_log10_rate
+from lrtuner.errors import LearningRateError, UnusableModelError
+from lrtuner.search.builds import UNKNOWN, Built, normalisers_of
+from lrtuner.search.protocol import without_reserved
+from lrtuner.search.setting_finder import SettingFinder
+from lrtuner.search.settings import SettingSpace
+from lrtuner.space.entries import entry_bounds, entry_named, has_given_default, spread_values
+from lrtuner.space.narrowing import nearest_value
+from lrtuner.space.relation import IDENTITY, Relation
+from lrtuner.sweep.model import compiled_with, momentum_of, optimizers_of, peak_rate, rate_of
+from lrtuner.sweep.training import batch_size_of
 
 # The peak of a warm-up schedule is met to about a percent.
 _RATE_TOLERANCE = 0.02
