@@ -1,29 +1,30 @@
-"""The data that a sweep reads: those of a call of `model.fit`, in random order where the source allows it.
+"""The data that a sweep reads: those of a call of `model.fit`, its batches in random order if that is cheap.
 
 The losses of a sweep are to follow the learning rate alone. Data that come in an order, such as a time series
 or a folder that is read class by class, move the losses as much. A sweep's model is thrown away or restored,
-so its batches may come in any order.
+so its batches may come in any order. What is in a batch is the user's: a loss may need these rows together.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import gc
 import inspect
-import itertools
 import math
+import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from lrtuner.sweep.datasets import shuffled_dataset
-from lrtuner.sweep.mixing import MixedBatches, mixed_by_index, mixed_in_sequence
 from lrtuner.sweep.model import current_seed
 
+# What a `tf.data.Dataset` is read ahead for the sake of the order: so many batches, or bytes.
+_MOST_BATCHES = 3000
+_MOST_BYTES = 2**29
+# Where nobody knows how many there are: as many as a sweep has by default.
+_UNKNOWN_BATCHES = 300
 # Inputs whose root mean square is above this are not scaled: it is 1 of standardised ones, and less of those
 # between 0 and 1 or -1 and 1.
 _RAW = 3.0
@@ -37,113 +38,144 @@ class SweepData:
 
     Attributes:
         arguments: The arguments, by name.
-        batches_per_epoch: Batches in an epoch of the training where the sweep's data have no end, or None
-            where nobody knows. Otherwise Keras knows.
-        is_endless: Whether they have no end.
-        is_shuffled: Whether the rows come in random order from all over, or None where nobody knows.
+        is_shuffled: Whether the batches come in random order from all over, or None where nobody knows.
         has_ended: Whether a generator has no batch left.
-        held: Of a generator, the batches that it has given and that are still in use, by index.
     """
 
     arguments: dict[str, Any]
-    batches_per_epoch: int | None = None
-    is_endless: bool = False
     is_shuffled: bool | None = None
     has_ended: bool = False
-    held: dict[int, Any] = dataclasses.field(default_factory=dict)
-
-    def forget(self, before: int) -> None:
-        """Let go of the batches before an index."""
-        if isinstance(self.arguments["x"], MixedBatches):
-            self.arguments["x"].forget(before)
-        for index in [index for index in self.held if index < before]:
-            self.held.pop(index, None)
-
-    def rest(self) -> SweepData:
-        """Return the data for another sweep, without the batches that were forgotten."""
-        x = self.arguments["x"]
-        if isinstance(x, MixedBatches):
-            return dataclasses.replace(self, arguments={**self.arguments, "x": x.rest()})
-        if inspect.isgenerator(x):
-            batches = itertools.chain(dict(sorted(self.held.items())).values(), x)
-            return in_given_order({**self.arguments, "x": (batch for batch in batches)})
-        return self
-
-    def only(self, index: int) -> dict[str, Any] | None:
-        """Return the arguments with the batch of an index alone, or None where the data can be read again.
-
-        Args:
-            index: That of a batch that was not forgotten.
-        """
-        x = self.arguments["x"]
-        if isinstance(x, MixedBatches):
-            return {**self.arguments, "x": MixedBatches(itertools.repeat(x[index]))}
-        if inspect.isgenerator(x):
-            return {**self.arguments, "x": (batch for batch in [self.held[index]])}
-        return None
 
 
-def in_random_order(arguments: dict[str, Any], steps_for: Callable[[int | None], int]) -> SweepData:
-    """Return the data of a call of `model.fit`, shuffled as well as the source can be.
+def sweep_data(arguments: dict[str, Any], *, shuffle: bool) -> SweepData:
+    """Return the data of a call of `model.fit` as a sweep reads them.
 
     | source | order |
     |---|---|
-    | arrays, tensors, data frames | shuffled, also with `shuffle=False` |
-    | `tf.data.Dataset` | see `shuffled_dataset` |
-    | `keras.utils.PyDataset` with a length | the rows of as many batches from all over are mixed |
-    | generator, endless `PyDataset` | the rows of the sweep's batches are mixed, as far as the memory goes |
-    | torch `DataLoader` | shuffled, unless its sampler is one of the user's own |
-    | anything else | its own |
+    | arrays, tensors, data frames | shuffled as `fit` does; with `shuffle=False`, batches in random order |
+    | `tf.data.Dataset` | batches in random order, as many as the memory holds |
+    | `keras.utils.PyDataset` with a length, torch `DataLoader` in order | batches in random order |
+    | anything else, as a generator; a single batch of all rows | its own |
 
     Args:
         arguments: What `model.fit` was called with, by name.
-        steps_for: Returns the number of batches in the sweep, given those in an epoch, or None.
-
-    Returns:
-        The data; in the given order where shuffling it fails.
+        shuffle: Whether to change the order of batches that come in an order.
     """
-    x = arguments["x"]
-    random = np.random.default_rng(current_seed())
-    if inspect.isgenerator(x):
-        return _generator_in_random_order(arguments, steps_for(arguments.get("steps_per_epoch")), random)
+    x, data = arguments["x"], SweepData(dict(arguments))
     if is_array_like(x):
-        return SweepData({**arguments, "shuffle": True}, is_shuffled=True)
-    try:
-        known = arguments.get("steps_per_epoch")
-        if isinstance(x, keras.utils.PyDataset):
-            return _py_dataset_in_random_order(arguments, known or x.num_batches, steps_for, random)
-        if _is_of("tensorflow", "data.Dataset", x):
-            length = int(x.cardinality())
-            known = known or (length if length > 0 else None)
-            epoch = length if length > 0 else known
-            shuffled, is_from_all_over = shuffled_dataset(x, steps_for(known), epoch, random)
-            if shuffled is not x:
-                return _endless(arguments, shuffled, known, is_shuffled=is_from_all_over or None)
-        if _is_of("torch", "utils.data.DataLoader", x):
-            return in_given_order({**arguments, "x": _shuffled_loader(x, random)})
-    except Exception:
-        # Whatever is unusual about the data: plain training may manage.
-        pass
-    return in_given_order(arguments)
-
-
-def in_given_order(arguments: dict[str, Any]) -> SweepData:
-    """Return the data of a call of `model.fit` as they come.
-
-    Args:
-        arguments: What `model.fit` was called with, by name.
-    """
-    x = arguments["x"]
-    data = SweepData(dict(arguments))
-    if is_array_like(x):
-        data.is_shuffled = arguments.get("shuffle", True) is True
-    if inspect.isgenerator(x):
-        data.arguments["x"] = _noting_its_end(x, data)
-    is_indexed = isinstance(x, keras.utils.PyDataset) and x.num_batches is not None
-    if not is_array_like(x) and not is_indexed:
+        _take_arrays(data, shuffle=shuffle)
+    elif inspect.isgenerator(x):
+        data.arguments.update(x=_noting_its_end(x, data), shuffle=False)
+    elif isinstance(x, keras.utils.PyDataset) and x.num_batches is not None:
+        # Keras draws their order.
+        data.arguments["x"] = _Borrowed(x)
+        data.arguments["shuffle"] = data.is_shuffled = shuffle or arguments.get("shuffle", True) is True
+    else:
         # Keras ignores it for these, and warns that it does.
         data.arguments["shuffle"] = False
+        if shuffle and _is_of("tensorflow", "data.Dataset", x):
+            _shuffle_dataset(data)
+        elif shuffle and _is_of("torch", "utils.data.DataLoader", x):
+            data.arguments["x"] = _shuffled_loader(x)
     return data
+
+
+def _take_arrays(data: SweepData, *, shuffle: bool) -> None:
+    arguments = data.arguments
+    rows, steps = int(keras.tree.flatten(arguments["x"])[0].shape[0]), arguments.get("steps_per_epoch")
+    size = arguments.get("batch_size") or (-(-rows // steps) if steps else 32)
+    data.is_shuffled = arguments.get("shuffle", True) is True
+    if rows <= size:
+        # Also a graph of all its nodes, whose columns can't follow.
+        arguments["shuffle"] = False
+    elif shuffle and not data.is_shuffled:
+        kept = math.floor(rows * (1 - (arguments.get("validation_split") or 0)))
+        parts = [arguments.get(name) for name in ("x", "y", "sample_weight")]
+        while parts[-1] is None:
+            parts.pop()
+        batches = _Slices(tuple(parts), kept, size)
+        try:
+            _ = batches[0]
+        except Exception:
+            # Sparse and other tensors that can't be cut stay in their order.
+            return
+        left_out = ("y", "sample_weight", "batch_size", "validation_split")
+        data.arguments = {name: value for name, value in arguments.items() if name not in left_out}
+        data.arguments.update(x=batches, shuffle=True)
+        data.is_shuffled = True
+
+
+class _Borrowed(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
+    """The batches of a dataset of the user's, whose epochs a sweep doesn't end."""
+
+    def __init__(self, own: Any) -> None:
+        super().__init__(own.workers, own.use_multiprocessing, own.max_queue_size)
+        self._own = own
+
+    @property
+    def num_batches(self) -> Any:
+        return self._own.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        return self._own[index]
+
+
+class _Slices(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
+    """Arrays, cut into batches of consecutive rows."""
+
+    def __init__(self, arrays: tuple[Any, ...], rows: int, size: int) -> None:
+        super().__init__()
+        self._arrays, self._rows, self._size = arrays, rows, size
+
+    def __len__(self) -> int:
+        return -(-self._rows // self._size)
+
+    def __getitem__(self, index: int) -> Any:
+        start = index * self._size
+        stop = min(start + self._size, self._rows)
+
+        def rows(array: Any) -> Any:
+            cut = keras.ops.convert_to_numpy(_rows(array, start, stop))
+            return cut.astype(keras.config.floatx()) if cut.dtype.kind == "f" else cut
+
+        return keras.tree.map_structure(rows, self._arrays)
+
+
+def _shuffle_dataset(data: SweepData) -> None:
+    x = data.arguments["x"]
+    batches = int(x.cardinality())
+    import tensorflow as tf
+
+    size = sum(
+        leaf.numpy().nbytes for one in x.take(1) for leaf in tf.nest.flatten(one, expand_composites=True)
+    )
+    held = min(batches if batches > 0 else _UNKNOWN_BATCHES, _MOST_BATCHES, _MOST_BYTES // max(size, 1))
+    if held > 1:
+        data.arguments["x"] = x.shuffle(held, seed=current_seed()).prefetch(tf.data.AUTOTUNE)
+        data.is_shuffled = held == batches or None
+
+
+def _shuffled_loader(loader: Any) -> Any:
+    import torch
+
+    # A sampler of the user's own may have no end.
+    in_order = isinstance(loader.sampler, torch.utils.data.SequentialSampler)
+    if not in_order or type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
+        return loader
+    batches = list(loader.batch_sampler)
+    random.Random(current_seed()).shuffle(batches)
+    kept = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor")
+    return torch.utils.data.DataLoader(
+        loader.dataset, batch_sampler=batches, **{name: getattr(loader, name) for name in kept}
+    )
+
+
+def _noting_its_end(batches: Iterator[Any], data: SweepData) -> Iterator[Any]:
+    """Pass a generator's batches on; Keras would start an exhausted one again with its first two."""
+    # Not `yield from`, which would close the user's generator together with this one.
+    for batch in batches:  # noqa: UP028
+        yield batch
+    data.has_ended = True
 
 
 def is_stateful(model: Any) -> bool:
@@ -156,20 +188,36 @@ def is_array_like(x: Any) -> bool:
     return all(hasattr(leaf, "shape") or hasattr(leaf, "__array__") for leaf in keras.tree.flatten(x))
 
 
-def rows_declared(arguments: dict[str, Any]) -> int | None:
-    """Return the rows in a batch, as far as the arguments of `model.fit` tell without a look at the data.
+def single_class(y: Any) -> float | None:
+    """Return the class of all rows of a batch, or None where there are several, few rows or no classes."""
+    leaves = keras.tree.flatten(y)
+    try:
+        array = keras.ops.convert_to_numpy(leaves[0]) if len(leaves) == 1 else np.zeros(0)
+        # Batches of two or three rows are often of one class by chance.
+        if len(array) < 4 or array.dtype.kind not in "biuf":
+            return None
+        array = array.reshape(len(array), -1)
+        if array.shape[1] > 1:
+            is_one_hot = ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()
+            array = array.argmax(axis=1)[:, None] if is_one_hot else array
+    except (TypeError, ValueError):
+        return None
+    is_class = array.shape[1] == 1 and (array == array[0]).all() and array[0, 0] == np.round(array[0, 0])
+    return float(array[0, 0]) if is_class else None
 
-    Args:
-        arguments: What `model.fit` was called with, by name.
-    """
-    if arguments.get("batch_size") is not None:
-        return int(arguments["batch_size"])
-    spec = getattr(arguments["x"], "element_spec", None)
-    if spec is None:
-        # Keras batches arrays by 32 where nothing is said; everything else brings batches of its own.
-        return 32 if is_array_like(arguments["x"]) else None
-    rows = keras.tree.flatten(spec)[0].shape[0]
-    return None if rows is None else int(rows)
+
+def holes_in(part: Any) -> tuple[int, int, int]:
+    """Return in how many rows data hold NaN or infinite values, the first such row, and all rows."""
+    bad = np.zeros(0, bool)
+    for leaf in keras.tree.flatten(part):
+        try:
+            array = keras.ops.convert_to_numpy(_rows(leaf, 0, None))
+            finite = np.isfinite(array.astype(float)).reshape(len(array), -1).all(axis=1)
+        except Exception:
+            # Texts, nothing, or tensors whose rows can't be told.
+            continue
+        bad = ~finite if not len(bad) else bad | ~finite
+    return int(bad.sum()), int(bad.argmax()) if len(bad) else 0, len(bad)
 
 
 def has_raw_inputs(model: Any, x: Any) -> bool:
@@ -186,7 +234,7 @@ def has_raw_inputs(model: Any, x: Any) -> bool:
     try:
         if inspect.isgenerator(x) or is_read_once:
             return False
-        inputs = keras.tree.map_structure(_many_rows, x) if is_array_like(x) else some_inputs(x)
+        inputs = some_inputs(x, _MOST_NUMBERS)
         leaves = [keras.ops.convert_to_numpy(leaf).astype(float) for leaf in keras.tree.flatten(inputs)]
     except Exception:
         # Words, or nothing that can be read twice.
@@ -195,87 +243,23 @@ def has_raw_inputs(model: Any, x: Any) -> bool:
     return any(np.sqrt(np.mean(leaf**2)) > _RAW for leaf in finite if leaf.size)
 
 
-def some_inputs(x: Any) -> Any:
-    """Return a few inputs for a model that has no weights until it sees some."""
+def some_inputs(x: Any, numbers: int = 1) -> Any:
+    """Return a few inputs: of arrays so many numbers, but a row at least; otherwise a batch."""
     if isinstance(x, keras.utils.PyDataset):
         return x[0][0]
-    if hasattr(x, "element_spec") or hasattr(x, "collate_fn"):
+    if not is_array_like(x):
         batch = next(iter(x))
         return batch[0] if isinstance(batch, (tuple, list)) else batch
-    return keras.tree.map_structure(lambda array: _first_rows(array, 1), x)
+    return keras.tree.map_structure(
+        lambda array: _rows(array, 0, max(numbers // max(math.prod(array.shape[1:]), 1), 1)), x
+    )
 
 
-def _many_rows(array: Any) -> Any:
-    return _first_rows(array, max(_MOST_NUMBERS // max(math.prod(array.shape[1:]), 1), 1))
-
-
-def _first_rows(array: Any, rows: int) -> Any:
+def _rows(array: Any, start: int, stop: int | None) -> Any:
     if hasattr(array, "iloc"):
         # A column of a data frame has rows of one number, for Keras.
         array = array.to_numpy() if len(array.shape) > 1 else array.to_numpy()[:, None]
-    return array[:rows]
-
-
-def _endless(
-    arguments: dict[str, Any], x: Any, batches_per_epoch: int | None, is_shuffled: bool | None = None
-) -> SweepData:
-    arguments = {**arguments, "x": x, "shuffle": False, "steps_per_epoch": None}
-    return SweepData(arguments, batches_per_epoch, is_endless=True, is_shuffled=is_shuffled)
-
-
-def _generator_in_random_order(
-    arguments: dict[str, Any], steps: int, random: np.random.Generator
-) -> SweepData:
-    generator = arguments["x"]
-    first = next(generator, None)
-    batches = generator if first is None else itertools.chain([first], generator)
-    if isinstance(first, tuple) and arguments.get("class_weight") is None:
-        mixed = MixedBatches(mixed_in_sequence(batches, steps, random))
-        return _endless(arguments, mixed, arguments.get("steps_per_epoch"))
-    # Keras takes none of these, and says why.
-    return in_given_order({**arguments, "x": (batch for batch in batches)})
-
-
-def _py_dataset_in_random_order(
-    arguments: dict[str, Any],
-    batches_per_epoch: int | None,
-    steps_for: Callable[[int | None], int],
-    random: np.random.Generator,
-) -> SweepData:
-    x, steps = arguments["x"], steps_for(batches_per_epoch)
-    if x.num_batches is None:
-        batches = mixed_in_sequence((x[index] for index in itertools.count()), steps, random)
-        return _endless(arguments, MixedBatches(batches), batches_per_epoch)
-    if x.num_batches == 1:
-        return in_given_order(arguments)
-    mixed = MixedBatches(mixed_by_index(x, steps, random))
-    return _endless(arguments, mixed, batches_per_epoch, is_shuffled=True)
-
-
-def _shuffled_loader(loader: Any, random: np.random.Generator) -> Any:
-    import torch
-
-    # Batches of a sampler of the user's own may be drawn with a purpose.
-    if loader.batch_size is None or not isinstance(loader.sampler, torch.utils.data.SequentialSampler):
-        return loader
-    kept = (
-        "batch_size",
-        "num_workers",
-        "collate_fn",
-        "pin_memory",
-        "drop_last",
-        "timeout",
-        "worker_init_fn",
-        "multiprocessing_context",
-        "prefetch_factor",
-        "persistent_workers",
-    )
-    return torch.utils.data.DataLoader(
-        loader.dataset,
-        shuffle=True,
-        generator=torch.Generator().manual_seed(int(random.integers(2**31))),
-        **{name: getattr(loader, name) for name in kept},
-    )
+    return array[start:stop]
 
 
 def _is_of(package: str, name: str, x: Any) -> bool:
@@ -284,54 +268,3 @@ def _is_of(package: str, name: str, x: Any) -> bool:
     for part in name.split("."):
         owner = getattr(owner, part, None)
     return owner is not None and isinstance(x, owner)
-
-
-def _noting_its_end(batches: Iterator[Any], data: SweepData) -> Iterator[Any]:
-    """Pass a generator's batches on; Keras would start an exhausted one again with its first two."""
-    # Not `yield from`, which would close the user's generator together with this one.
-    for index, batch in enumerate(batches):
-        data.held[index] = batch
-        yield batch
-    data.has_ended = True
-
-
-@contextlib.contextmanager
-def iterator_goes_first(model: Any, x: Any) -> Iterator[None]:
-    """Free TensorFlow's iterator over Python data before the dataset that Keras has made of them.
-
-    Where a fit ends within an epoch, a cycle of references holds both. TensorFlow logs tracebacks if they are
-    freed together, since the iterator calls functions of the dataset as it goes.
-
-    Args:
-        model: The model whose `fit` is called.
-        x: Its data.
-    """
-    if keras.backend.backend() != "tensorflow" or not (
-        inspect.isgenerator(x) or isinstance(x, keras.utils.PyDataset)
-    ):
-        yield
-        return
-    make, own = model.make_train_function, vars(model).get("make_train_function")
-    held: list[Any] = []
-
-    def making(force: bool = False) -> None:
-        make(force)
-        step = model.train_function
-
-        def holding(iterator: Any) -> Any:
-            held[:] = [iterator]
-            return step(iterator)
-
-        model.train_function = holding
-
-    model.make_train_function = making
-    try:
-        yield
-    finally:
-        if own is None:
-            del model.make_train_function
-        else:
-            model.make_train_function = own
-        # While `held` has the iterator, and through it the dataset, the rest of the cycle is freed.
-        gc.collect()
-        held.clear()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from lrtuner.curve.checks import check_count
 from lrtuner.curve.curve import LRCurve
-from lrtuner.sweep.calls import check_trainable
+from lrtuner.messages import warn
 from lrtuner.sweep.finder import check_ramp
-from lrtuner.sweep.training import sweep_in_training
-from lrtuner.values import check_count
-from lrtuner.warn import warn
+from lrtuner.sweep.training import check_trainable, fit_arguments, sweep_fit
 
 
 def find_lr(
@@ -27,6 +26,7 @@ def find_lr(
     class_weight: dict[int, float] | None = None,
     shuffle: bool = True,
     steps_per_epoch: int | None = None,
+    **fit: Any,
 ) -> LRCurve:
     """Sweeps the learning rate of a compiled model and gives the model back as it was.
 
@@ -50,9 +50,13 @@ def find_lr(
         verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line without a bar.
         sample_weight: As for `model.fit`.
         class_weight: As for `model.fit`.
-        shuffle: Boolean, whether to draw the batches in random order from any source: data that come in an
-            order move the losses as the learning rate does. `False` takes them as they come.
+        shuffle: Boolean, whether to draw rows of arrays, and whole batches of a `tf.data.Dataset` or a
+            `PyDataset`, in random order: data that come in an order move the losses as the learning rate
+            does. `False` takes them as they come.
         steps_per_epoch: As for `model.fit`.
+        **fit: Whatever else `model.fit` takes. The rows of a `validation_split` are left out; `epochs` are
+            noted for the range, and the sweep is no longer for them. Validation data are not looked at, and
+            callbacks are not called.
 
     Returns:
         The `LRCurve`: learning rates and raw losses, both of shape `(batches,)`. It is shorter than `steps`
@@ -74,27 +78,23 @@ def find_lr(
             "{0: 1.0, 1: 5.0}, say."
         )
     check_trainable(model, x)
-    report = sweep_in_training(
+    given = fit_arguments(
         model,
-        lambda: model.fit(
-            x,
-            y,
-            batch_size=batch_size,
-            verbose=verbose,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            shuffle=shuffle,
-            steps_per_epoch=steps_per_epoch,
-        ),
-        min_lr=min_lr,
-        max_lr=max_lr,
-        steps=steps,
-        restore=True,
-        shuffle=shuffle,
+        (x, y),
+        {
+            "batch_size": batch_size,
+            "verbose": verbose,
+            "sample_weight": sample_weight,
+            "class_weight": class_weight,
+            "shuffle": shuffle,
+            "steps_per_epoch": steps_per_epoch,
+            **fit,
+        },
     )
-    if report.fault is not None:
-        warn(f"{report.fault}.")
+    curve = sweep_fit(model, given, min_lr=min_lr, max_lr=max_lr, steps=steps, restore=True, shuffle=shuffle)
+    if curve.fault is not None:
+        warn(f"{curve.fault}.")
+    if "epochs" in fit or curve.training is None:
+        return curve
     # One epoch is no more than the default of `model.fit`, which was not asked for.
-    training = report.curve.training
-    assert training is not None
-    return dataclasses.replace(report.curve, training=dataclasses.replace(training, epochs=None))
+    return dataclasses.replace(curve, training=dataclasses.replace(curve.training, epochs=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import weakref
 from typing import Any
 
@@ -11,14 +12,11 @@ import numpy as np
 
 from lrtuner.curve.blow_up import BlowUpDetector
 from lrtuner.curve.curve import LRCurve, Training, geometric_ramp
-from lrtuner.curve.smoothing import FloatArray
 from lrtuner.errors import UnusableModelError
-from lrtuner.notebook import ProgressLine, in_kernel
-from lrtuner.sweep.compiling import is_small
-from lrtuner.sweep.model import Snapshot, momentum_of, own_optimizer
-from lrtuner.sweep.recorders import Recorder, recorder_for
-from lrtuner.sweep.report import SweepOrder
-from lrtuner.warn import warn
+from lrtuner.messages import warn
+from lrtuner.sweep.data import SweepData, holes_in, is_array_like, single_class
+from lrtuner.sweep.model import Snapshot, is_pretrained, momentum_of, own_optimizer, size_of
+from lrtuner.sweep.step import SweptStep
 
 # The sweep's budget in batches where the caller names none: one epoch, within these limits. One sweep of
 # 300 batches reads as well as one of 600; below 100 the readings of a range grow unreliable.
@@ -26,6 +24,13 @@ MIN_DEFAULT_STEPS = 100
 MAX_DEFAULT_STEPS = 300
 # Below ten batches no rule can tell a descent from noise.
 MIN_STEPS = 10
+# Values in a model whose state is kept although nobody wants it back: with Adam's moments, 800 MB.
+_MOST_KEPT = 2**26
+# If so many of the first batches are of one class each, no chance has drawn them: a batch of four rows has a
+# class of a fifth of the rows alone in one case of 600.
+_SINGLE_BATCHES, _FIRST_BATCHES = 6, 8
+# A model with more trained weights (kernels, biases) takes a while to compile.
+_MOST_SMALL = 24
 
 
 def default_steps(batches_per_epoch: int | None, *, epochs: int | None = None, sweeps: int = 1) -> int:
@@ -57,6 +62,25 @@ def check_ramp(min_lr: float, max_lr: float, steps: int | None) -> None:
         ValueError: Where the bounds are not 0 < min_lr < max_lr, or there are fewer than ten steps.
     """
     geometric_ramp(min_lr, max_lr, MIN_STEPS if steps is None else steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What is known of a training beside what a callback sees.
+
+    Attributes:
+        data: What `model.fit` was called with.
+        optimizer: The optimizer whose rate is swept; by default the model's.
+        epochs: Epochs in one full training.
+        sweeps: Sweeps that share the budget of one full training.
+        title: What the progress calls the sweep.
+    """
+
+    data: SweepData = dataclasses.field(default_factory=lambda: SweepData({}))
+    optimizer: Any = None
+    epochs: int | None = None
+    sweeps: int = 1
+    title: str = "Learning-rate sweep"
 
 
 # The LRFinder that is at work on each model, so that one cut off by an exception can be undone.
@@ -120,14 +144,11 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self.restore = restore
         self.verbose = verbose
         self.curve: LRCurve | None = None
-        self._run: _Run | None = None
+        # A sweep in place of a training knows more.
+        self.known = Known()
+        self._step: SweptStep | None = None
         # What the model was at the start, where that is kept.
         self._start: Snapshot | None = None
-        # A sweep inside of training code brings an order of its own, and may choose how it records.
-        self._order = SweepOrder()
-        self._recorder: type[Recorder] | None = None
-        # Whether rows of the data are known to have losses that would pass for a blow-up.
-        self._has_outliers = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Take over the learning rate, and keep what the sweep will change."""
@@ -139,34 +160,39 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             cut_off.close()
         _at_work[self.model] = self
         self.curve = None
-        ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
-        self._start = Snapshot(self.model) if self._keeps_start() else None
-        recorder = self._recorder or recorder_for(self.model)
-        detector = BlowUpDetector(has_outliers=self._has_outliers)
-        self._run = _Run(self.model, ramp, self._order, recorder, detector, self.verbose)
+        self._ramp = geometric_ramp(self.min_lr, self.max_lr, self._number_of_steps())
+        # Also to see what a batch's loss was at the first weights.
+        keeps = self.restore or (self.model.built and size_of(self.model) <= _MOST_KEPT)
+        self._start = Snapshot(self.model) if keeps else None
+        self._losses: list[float] = []
+        self._updates: list[float] = []
+        self._classes: list[float | None] = []
+        self._rows: int | None = None
+        self._fault: str | None = None
+        self._has_outliers = self._is_over = False
+        self._is_pretrained = is_pretrained(self.model)
+        self._batches_before_epoch = -1
+        self._detector = BlowUpDetector()
+        self._step = SweptStep(self.model, self.known.optimizer)
+        self._progress = self._begin_progress()
 
-    def _keeps_start(self) -> bool:
-        return self.restore
-
-    def _batches_per_epoch(self) -> int | None:
-        batches: int | None = self.params.get("steps")
-        return batches
-
-    def _training(self, rows: int | None) -> Training:
-        """Return what is known about the training.
-
-        Not its epochs: a fit around a callback may run for the sweep alone.
-        """
-        optimizer = self._order.optimizer or own_optimizer(self.model)
-        return Training(
-            optimizer=type(optimizer).__name__,
-            momentum=momentum_of(optimizer),
-            batch_size=rows,
-            batches_per_epoch=self._batches_per_epoch(),
+    def _begin_progress(self) -> Any:
+        """Say that the sweep begins; return a progress bar, or None."""
+        if self.verbose == 0:
+            return None
+        is_large = len(self.model.trainable_variables) > _MOST_SMALL
+        compiles = is_large and keras.backend.backend() != "torch" and not self.model.run_eagerly
+        first = ", once the model is compiled, which can take a minute" if compiles else ""
+        print(f"{self.known.title} of at most {len(self._ramp)} batches{first}", flush=True)
+        # As in Keras, 2 is for logs: no bar.
+        if self.verbose == 2:
+            return None
+        return keras.utils.Progbar(
+            len(self._ramp), stateful_metrics=["learning_rate", "loss"], unit_name="batch"
         )
 
     def _number_of_steps(self) -> int:
-        per_epoch = self._batches_per_epoch()
+        per_epoch: int | None = self.params["steps"]
         if per_epoch == 0:
             raise UnusableModelError("The training data is empty: it has no batch.")
         if per_epoch == 1:
@@ -183,7 +209,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
                     f"epochs={-(-self.steps // per_epoch)} or more to fit, or fewer steps to LRFinder."
                 )
             return self.steps
-        steps = default_steps(per_epoch, epochs=self._order.epochs, sweeps=self._order.sweeps)
+        steps = default_steps(per_epoch, epochs=self.known.epochs, sweeps=self.known.sweeps)
         if available is not None and available < steps:
             if available < MIN_STEPS:
                 raise ValueError(
@@ -194,26 +220,103 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         return steps
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notice when the data has run out for good."""
+        """Finish where there is no more data, or the epoch before has brought no batch."""
         del epoch, logs
-        if self._run is not None:
-            self._run.begin_epoch(data_has_ended=self._data_has_ended())
-
-    def _data_has_ended(self) -> bool:
-        """Whether the data is known to have no batch left."""
-        return False
+        if self._step is not None:
+            if self.known.data.has_ended or self._batches_before_epoch == len(self._losses):
+                self._finish()
+            self._batches_before_epoch = len(self._losses)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the batch's learning rate and forget the loss of the batches before."""
         del batch, logs
-        if self._run is not None:
-            self._run.begin_batch()
+        if self._step is not None and not self._is_over:
+            self._step.set_rate(self._ramp[len(self._losses)])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the batch's loss, and end the fit when there is no more to learn."""
         del batch
-        if self._run is not None:
-            self._run.end_batch(logs or {})
+        if self._step is None or self._is_over:
+            return
+        loss = float((logs or {})["loss"])
+        self._losses.append(loss)
+        self._updates.append(self._step.update)
+        self._look_at(self._step.batch)
+        if self._has_blown_up(loss) or len(self._losses) == len(self._ramp):
+            self._finish()
+        if self._progress is not None:
+            last = len(self._losses)
+            values = [("learning_rate", self._ramp[last - 1]), ("loss", loss)]
+            self._progress.update(last, values, finalize=False)
+
+    def _look_at(self, batch: Any) -> None:
+        """See how many rows a batch has, and whether the first batches have a class of their own each."""
+        leaf = next((one for one in keras.tree.flatten(batch) if getattr(one, "shape", ())), None)
+        if leaf is not None:
+            self._rows = max(self._rows or 0, int(leaf.shape[0]))
+        if len(self._classes) < _FIRST_BATCHES:
+            self._classes.append(single_class(keras.utils.unpack_x_y_sample_weight(batch)[1]))
+            single = [one for one in self._classes if one is not None]
+            if len(single) >= _SINGLE_BATCHES and len(set(single)) > 1:
+                self._fault = (
+                    f"At least {len(single)} of the first {_FIRST_BATCHES} batches hold rows of a single "
+                    "class, so the loss follows the classes and not the learning rate: shuffle the rows "
+                    "before they are cut into batches"
+                )
+
+    def _has_blown_up(self, loss: float) -> bool:
+        """Return whether the learning rate has made the loss too high, or the data has made it NaN."""
+        if not self._detector.update(loss):
+            return False
+        if math.isfinite(loss):
+            if not self._detector.is_doubtful or not self._first_loss() > self._detector.calm_limit:
+                return True
+            # These rows stand out whatever the weights are.
+            self._has_outliers = True
+            self._detector = BlowUpDetector(has_outliers=True)
+            return any(self._detector.update(one) for one in self._losses)
+        was_diverging = len(self._losses) > 1 and self._losses[-2] > self._detector.limit
+        if not was_diverging and not math.isfinite(self._first_loss(unknown=0.0)):
+            self._fault = self._fault_in_words(loss)
+        return True
+
+    def _first_loss(self, unknown: float = math.nan) -> float:
+        """Return the last batch's loss at the first weights."""
+        assert self._step is not None
+        if self._start is None or self._step.batch is None:
+            return unknown
+        try:
+            return self._step.loss_at(self._start, self._ramp[0])
+        except Exception:
+            # What can't be run once more stays unexplained.
+            return unknown
+
+    def _fault_in_words(self, loss: float) -> str:
+        """Return what has made the loss NaN or infinite at any weights."""
+        assert self._step is not None
+        head = f"The loss was {loss} at batch {len(self._losses)}, and"
+        parts = keras.utils.unpack_x_y_sample_weight(self._step.batch)
+        for name, part in zip(("x", "y", "sample_weight"), parts, strict=True):
+            count, _, rows = holes_in(part)
+            if count:
+                where = f"{count} of that batch's {rows} rows"
+                given = self.known.data.arguments.get(name)
+                if given is not None and is_array_like(given):
+                    count, first, rows = holes_in(given)
+                    where = f"{count} of its {rows} rows, first in row {first}"
+                return (
+                    f"{head} {name} holds NaN or infinite values in {where}: remove or fill them, since "
+                    "they make NaN of any model"
+                )
+        return (
+            f"{head} is so at the weights that the sweep began with, though the batch holds no NaN: the "
+            "model or its loss makes it, as log(0), a division by 0 or a label that is none of the classes "
+            "do. No learning rate mends that"
+        )
+
+    def _finish(self) -> None:
+        self._is_over = True
+        self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Build the curve and give the model back as it was."""
@@ -226,98 +329,39 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         `fit` does so when it ends by itself. Call it where `fit` was left by an exception; calling it twice
         does no harm.
         """
-        if self._run is None:
+        if self._step is None:
             return
-        run, self._run = self._run, None
-        training = self._training(run.rows)
-        self.curve = dataclasses.replace(run.close(), training=training)
-        if self.restore and self._start is not None:
-            self._start.restore()
-        _at_work.pop(self.model, None)
-
-
-def _progress_bar(batches: int) -> Any:
-    """Return a progress bar for a sweep of at most so many batches."""
-    if in_kernel():
-        return ProgressLine(batches)
-    return keras.utils.Progbar(batches, stateful_metrics=["learning_rate", "loss"], unit_name="batch")
-
-
-class _Run:
-    """One sweep of a model during its fit."""
-
-    def __init__(
-        self,
-        model: Any,
-        ramp: FloatArray,
-        order: SweepOrder,
-        recorder: type[Recorder],
-        detector: BlowUpDetector,
-        verbose: int | str,
-    ) -> None:
-        self._model = model
-        self._ramp = ramp
-        self._order = order
-        self._losses: list[float] = []
-        self._blow_up = detector
-        self._batches_before_epoch = -1
-        self._finished = False
-        self._recorder = recorder(model, ramp, order.optimizer)
-        self._progress = None
-        if verbose != 0:
-            compiles = keras.backend.backend() != "torch" and not (model.run_eagerly or is_small(model))
-            first = ", once the model is compiled, which can take a minute" if compiles else ""
-            print(f"{order.title} of at most {len(ramp)} batches{first}", flush=True)
-        # As in Keras, 2 is for logs: no bar.
-        if verbose not in (0, 2):
-            self._progress = _progress_bar(len(ramp))
-
-    def begin_epoch(self, *, data_has_ended: bool) -> None:
-        """Finish where there is no more data, or the epoch before has brought no batch."""
-        if data_has_ended or self._batches_before_epoch == len(self._losses):
-            self._finish()
-        self._batches_before_epoch = len(self._losses)
-
-    def begin_batch(self) -> None:
-        """Prepare the next batch of the ramp."""
-        if not self._finished:
-            self._recorder.before_batch(len(self._losses))
-
-    def end_batch(self, logs: dict[str, Any]) -> None:
-        """Take the losses of what has just been run."""
-        if self._finished:
-            return
-        if self._order.check is not None:
-            self._order.check()
-        for loss in self._recorder.new_losses(len(self._losses), logs):
-            self._losses.append(loss)
-            if self._blow_up.update(loss) or len(self._losses) == len(self._ramp):
-                self._finish()
-                break
-        if self._progress is not None and self._losses:
-            last = len(self._losses)
-            self._progress.update(
-                last, [("learning_rate", self._ramp[last - 1]), ("loss", self._losses[-1])], finalize=False
-            )
-
-    def _finish(self) -> None:
-        self._finished = True
-        self._model.stop_training = True
-
-    @property
-    def batches(self) -> int:
-        """Batches recorded so far."""
-        return len(self._losses)
-
-    @property
-    def rows(self) -> int | None:
-        """Rows in the largest batch so far, or None where they can't be seen."""
-        return self._recorder.rows()
-
-    def close(self) -> LRCurve:
-        """Give the model its own training step back and return the curve."""
+        step, self._step = self._step, None
         if self._progress is not None:
             self._progress.update(len(self._losses), finalize=True)
-        self._recorder.release()
+        step.release()
         losses = np.array(self._losses, dtype=float)
-        return LRCurve(self._ramp[: len(losses)], losses)
+        self.curve = LRCurve(
+            self._ramp[: len(losses)],
+            losses,
+            training=self._training(),
+            updates=np.array(self._updates, dtype=float),
+            fault=self._fault,
+        )
+        if self.restore and self._start is not None:
+            self._start.restore()
+        self._start = None
+        _at_work.pop(self.model, None)
+
+    def _training(self) -> Training:
+        """Return what is known about the training.
+
+        Of the epochs a callback knows nothing: a fit around it may run for the sweep alone.
+        """
+        known = self.known
+        optimizer = known.optimizer or own_optimizer(self.model)
+        return Training(
+            optimizer=type(optimizer).__name__,
+            momentum=momentum_of(optimizer),
+            batch_size=known.data.arguments.get("batch_size") or self._rows,
+            batches_per_epoch=self.params["steps"],
+            epochs=known.epochs,
+            is_shuffled=known.data.is_shuffled,
+            has_outliers=self._has_outliers,
+            is_pretrained=self._is_pretrained,
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from lrtuner.errors import UnusableModelError
 
@@ -83,6 +84,27 @@ def momentum_of(optimizer: Any) -> float | None:
     return float(momentum) if isinstance(momentum, (int, float)) and 0 <= momentum < 1 else None
 
 
+# A bias or a gain (as of normalisation) is made of zeros, of ones, or of both, as that of an LSTM.
+_FRESH_VALUES = 2
+# Where half of a net is frozen, its good rates were measured to be those of a fresh one. This share of the
+# kernels is trained where an embedding is frozen, or all normalisation.
+_WHOLE = 0.75
+
+
+def is_pretrained(model: Any) -> bool:
+    """Return whether nearly all of a model is to be trained, and most of it was trained before.
+
+    Of what was trained, biases and gains are not as they are made. A model without any counts as fresh.
+    """
+    kernels = [one.trainable for one in model.weights if len(one.shape) > 1]
+    if sum(kernels) < _WHOLE * len(kernels):
+        return False
+    vectors = [one for one in model.trainable_variables if len(one.shape) == 1 or one.name == "bias"]
+    values = [keras.ops.convert_to_numpy(one) for one in vectors]
+    trained = [len(np.unique(one)) > _FRESH_VALUES for one in values if one.size > _FRESH_VALUES]
+    return 2 * sum(trained) >= len(trained) > 0
+
+
 def compiled_with(model: Any) -> Any:
     """Return what a model is compiled with, as far as it moves the best learning rate by much.
 
@@ -136,6 +158,8 @@ def rates_shared(optimizer: Any, others: Sequence[Any]) -> Iterator[None]:
 
 # --- State --------------------------------------------------------------------------------------------------
 
+# The name under which Keras keeps the generator of what draws without a seed.
+_KERAS_GENERATOR = "global_seed_generator"
 # An array of fewer values is copied as it is.
 _FEW = 1024
 
@@ -191,7 +215,9 @@ def build_optimizer(model: Any) -> None:
     """
     # A LossScaleOptimizer that is built twice has its variables twice, and the scale it began with.
     if model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+        strategy = getattr(model, "distribute_strategy", None)
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            model.optimizer.build(model.trainable_variables)
 
 
 def _copied(array: Any) -> Any:
@@ -219,48 +245,34 @@ def size_of(model: Any) -> int:
 def preserved_random_state() -> Iterator[None]:
     """Give the global random generators back as they were, so that what follows draws what it would have.
 
-    Covers Python's, NumPy's and the backend's. Keras draws its default seeds from Python's.
+    Covers Python's, from which Keras draws its default seeds, NumPy's, Keras' own and the backend's; and
+    TensorFlow's, with which tf.data shuffles on every backend.
     """
-    restore = keep_random_state()
-    try:
-        yield
-    finally:
-        restore()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
+    keras_state = None if keras_generator is None else keras.ops.convert_to_numpy(keras_generator.state)
+    tensorflow_generator = None
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.eager import context
 
+        tensorflow_generator = getattr(context.context(), "_rng", None)
+    tensorflow_state = None if tensorflow_generator is None else tensorflow_generator.getstate()
+    with contextlib.ExitStack() as stack:
+        if keras.backend.backend() == "torch":
+            import torch
 
-@contextlib.contextmanager
-def repeatable_shuffles() -> Iterator[None]:
-    """Let TensorFlow shuffle in an order that comes again where `keep_random_state` has put its state back.
-
-    It does so by itself where the user has given it a seed. Without one, no state brings an order back: for a
-    while it gets one.
-    """
-    context = _tensorflow_context()
-    if getattr(context, "_seed", 0) is not None:
-        yield
-        return
-    generator = getattr(context, "_rng", None)
-    # `tf.random.set_seed` would also begin again what operations with seeds of their own draw.
-    context._seed = current_seed()
-    context._rng = random.Random(context._seed)
-    try:
-        yield
-    finally:
-        context._seed, context._rng = None, generator
-
-
-def keep_random_state() -> Callable[[], None]:
-    """Return a function that sets the global random generators to what they are now."""
-    python_state = random.getstate()
-    numpy_state = np.random.get_state()
-    restore_backend = _keep_backend_random_state()
-
-    def restore() -> None:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        restore_backend()
-
-    return restore
+            # That of each GPU as well.
+            stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+            global_state.set_global_attribute(_KERAS_GENERATOR, keras_generator)
+            if keras_generator is not None:
+                keras_generator.state.assign(keras_state)
+            if tensorflow_generator is not None:
+                tensorflow_generator.setstate(tensorflow_state)
 
 
 def current_seed() -> int:
@@ -272,27 +284,3 @@ def current_seed() -> int:
     seed = random.getrandbits(31)
     random.setstate(state)
     return seed
-
-
-def _keep_backend_random_state() -> Callable[[], None]:
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        state = torch.get_rng_state()
-        return lambda: torch.set_rng_state(state)
-    # tf.data shuffles with TensorFlow's generator on every backend.
-    generator = getattr(_tensorflow_context(), "_rng", None)
-    if generator is None:
-        return lambda: None
-    tensorflow_state = generator.getstate()
-    return lambda: generator.setstate(tensorflow_state)
-
-
-def _tensorflow_context() -> Any:
-    """Return what holds TensorFlow's global seed, or None where TensorFlow is not loaded."""
-    if "tensorflow" not in sys.modules:
-        return None
-    from tensorflow.python.eager import context
-
-    return context.context()
