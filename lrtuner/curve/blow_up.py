@@ -49,20 +49,16 @@ class BlowUpDetector:
         self._differences: list[float] = []
         self._start = self._best = self._limit = math.nan
         self._highest = 0.0
-        self._blown_up = self._is_too_high = self._is_single = False
+        self._blown_up = self._is_single = False
 
     @property
-    def doubtful(self) -> int:
-        """How many losses have told the blow-up, if outlying rows of the data can look the same; else 0.
+    def is_doubtful(self) -> bool:
+        """Whether outlying rows of the data can look the same as the blow-up.
 
-        1 stands for a single loss. 5 stand for a median where the loss had not fallen clearly before.
+        So can a single high loss, and a high median where the loss had not fallen clearly before.
         """
-        if not self._is_too_high:
-            return 0
-        if self._is_single:
-            return 1
         fell = self.DESCENTS * (self._start - self._best) > self.NOISES * self._noise
-        return 0 if fell else self.WINDOW
+        return self._is_single or not fell
 
     @property
     def calm_limit(self) -> float:
@@ -79,8 +75,7 @@ class BlowUpDetector:
         loss = float(loss)
         if not self._blown_up:
             self._is_single = self._stands_alone(loss)
-            self._is_too_high = self._is_single or (math.isfinite(loss) and self._far_above(loss))
-            self._blown_up = self._is_too_high or not math.isfinite(loss)
+            self._blown_up = self._is_single or not math.isfinite(loss) or self._far_above(loss)
         return self._blown_up
 
     @property

@@ -12,22 +12,18 @@ import dataclasses
 import functools
 import math
 import numbers
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lrtuner.curve.blow_up import BlowUpDetector
+from lrtuner.curve.checks import check_bounds, check_count
 from lrtuner.curve.smoothing import FloatArray, local_linear, running_medians, smoothing_bandwidth
-from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails
-from lrtuner.values import check_bounds, check_count, check_keys, config_float
 
 # Where nobody knows the epochs. The 144 everyday tasks of examples/benchmarks/range_quality.py have a median
 # of 9 and a geometric mean of 11.
 ASSUMED_EPOCHS = 10
-
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +43,8 @@ class Training:
         is_shuffled: Whether the sweep drew its batches in random order, or None where nobody knows.
         has_outliers: Whether some rows of the data are known to have losses far above all others, whatever
             the weights. A single high loss is then no blow-up.
+        is_pretrained: Whether nearly all of the net is to be trained, and most of it was trained before, or
+            None where nobody knows. A sweep tells it from biases and gains that are not as they are made.
 
     Raises:
         ValueError: A value is not what it must be.
@@ -59,26 +57,18 @@ class Training:
     epochs: int | None = None
     is_shuffled: bool | None = None
     has_outliers: bool = False
+    is_pretrained: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "batches_per_epoch", "epochs"):
             object.__setattr__(self, name, check_count(getattr(self, name), name))
-        momentum = self.momentum
-        if momentum is not None:
-            if isinstance(momentum, bool) or not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
-                raise ValueError(
-                    f"momentum must be a number of at least 0 and below 1 or None, got {momentum!r}: pass "
-                    "model.optimizer.momentum."
-                )
-            object.__setattr__(self, "momentum", float(momentum))
-        if not isinstance(self.has_outliers, bool):
-            raise ValueError(f"has_outliers must be True or False, got {self.has_outliers!r}.")
-        if self.is_shuffled is not None and not isinstance(self.is_shuffled, bool):
-            raise ValueError(f"is_shuffled must be True, False or None, got {self.is_shuffled!r}.")
         if self.optimizer is not None and not isinstance(self.optimizer, str):
+            raise ValueError(f"optimizer must be a class name such as 'Adam', got {self.optimizer!r}.")
+        momentum = self.momentum
+        if momentum is not None and not (isinstance(momentum, numbers.Real) and 0 <= momentum < 1):
             raise ValueError(
-                f"optimizer must be a Keras class name such as 'Adam' or None, got {self.optimizer!r}: pass "
-                "type(model.optimizer).__name__."
+                f"momentum must be a number of at least 0 and below 1 or None, got {momentum!r}: pass "
+                "model.optimizer.momentum."
             )
 
     @property
@@ -90,20 +80,6 @@ class Training:
         if self.batches_per_epoch is None:
             return None
         return self.batches_per_epoch * (self.epochs or ASSUMED_EPOCHS)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return what is known as a dict of strict JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Training:
-        """Rebuild what `to_config` described.
-
-        Raises:
-            ValueError: `config` is not what `to_config` returns.
-        """
-        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
-        return cls(**config)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -152,45 +128,42 @@ class LRCurve:
                 "Use Training(optimizer='Adam', batch_size=32)."
             )
         rates = _read_only(self.learning_rates, "learning_rates")
-        losses = _read_only(self.losses, "losses")
-        if len(rates) != len(losses):
+        object.__setattr__(self, "learning_rates", rates)
+        for name in ("losses",) if self.updates is None else ("losses", "updates"):
+            values = _read_only(getattr(self, name), name)
+            if len(values) != len(rates):
+                raise ValueError(
+                    f"learning_rates and {name} must have the same length, got {len(rates)} and "
+                    f"{len(values)}. Pass one of each for every batch."
+                )
+            object.__setattr__(self, name, values)
+        wrong = np.flatnonzero(~(np.isfinite(rates) & (rates > 0)))
+        if len(wrong):
             raise ValueError(
-                f"learning_rates and losses must have the same length, got {len(rates)} and {len(losses)}. "
-                "Pass one loss for each learning rate."
-            )
-        wrong = ~(np.isfinite(rates) & (rates > 0))
-        if wrong.any():
-            index = int(np.argmax(wrong))
-            raise ValueError(
-                f"learning_rates must be finite and positive, got {float(rates[index])!r} at index {index}. "
+                f"learning_rates must be finite and positive, got {rates[wrong[0]]} at index {wrong[0]}. "
                 "Leave such batches out."
             )
-        falls = rates[1:] <= rates[:-1]
-        if falls.any():
-            index = int(np.argmax(falls)) + 1
+        falls = np.flatnonzero(rates[1:] <= rates[:-1])
+        if len(falls):
+            before, after = rates[falls[0] :][:2]
             raise ValueError(
-                f"learning_rates must be strictly increasing, got {float(rates[index])!r} after "
-                f"{float(rates[index - 1])!r} at index {index}. "
-                "Sort the batches by learning rate and keep one of each."
+                f"learning_rates must be strictly increasing, got {after} after {before} at index "
+                f"{falls[0] + 1}. Sort the batches by learning rate and keep one of each."
             )
-        if self.updates is not None:
-            object.__setattr__(self, "updates", _read_only(self.updates, "updates"))
-        object.__setattr__(self, "learning_rates", rates)
-        object.__setattr__(self, "losses", losses)
 
     def __len__(self) -> int:
         return len(self.losses)
 
-    @plain_if_it_fails
     def __repr__(self) -> str:
         if not len(self):
             return "LRCurve(0 batches)"
         first, last = self.learning_rates[[0, -1]]
         return f"LRCurve({len(self)} batches, learning rates {first:.3g} to {last:.3g})"
 
-    @nothing_if_it_fails
-    def _repr_png_(self) -> bytes | None:
-        return picture(self.plot)
+    def _repr_png_(self) -> bytes:
+        from lrtuner.plot import png
+
+        return png(self.plot)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LRCurve):
@@ -234,63 +207,30 @@ class LRCurve:
         average does, to medians of 5, so that single outliers do not bend it.
 
         Returns:
-            Smoothed losses, shape `(n,)`, in the losses' units; NaN at gaps, and from the first batch on at
-            which the loss has blown up.
+            Smoothed losses, shape `(n,)`, in the losses' units; NaN at gaps, and from where the loss begins
+            to blow up.
         """
         smooth = np.full(len(self), np.nan)
         usable = self.usable
-        # A few losses of a blow-up come before it is certain. A fit to them would bend the curve well before
-        # them, so there it follows the losses themselves.
-        certain = len(usable) - BlowUpDetector.WINDOW if self.blow_up is not None else len(usable)
-        limit = self._read_up[1]
-        high = (i for i in range(max(certain, 0), len(usable)) if self.losses[usable[i]] > limit)
-        rise = next(high, len(usable))
-        calm, rising = usable[:rise], usable[rise:]
+        # A few losses of a blow-up come before it is certain. A fit to them would bend the curve well before.
+        certain = len(usable) if self.blow_up is None else max(len(usable) - BlowUpDetector.WINDOW, 0)
+        rising = self.losses[usable[certain:]] > self._read_up[1]
+        calm = usable[: certain + int(np.argmax(rising))] if rising.any() else usable
         x = np.log10(self.learning_rates[calm])
         smooth[calm] = local_linear(x, running_medians(self.losses[calm]), smoothing_bandwidth(x))
-        smooth[rising] = self.losses[rising]
         return smooth
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Any:
         """Draw the curve with `lrtuner.plot.plot_curve`, which documents the options and what is returned.
 
         Args:
-            ax: Matplotlib axes to draw on; a new figure's by default.
+            ax: Matplotlib axes to draw on, or an `LRRange` to shade; the axes of a new figure by default.
             **kwargs: Passed on to `plot_curve`.
         """
         # Imported here so that a curve can be used without matplotlib.
         from lrtuner.plot import plot_curve
 
         return plot_curve(self, ax=ax, **kwargs)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the curve as a dict of strict JSON, in which NaN is "nan" and infinity "inf" or "-inf"."""
-        return {
-            "learning_rates": self.learning_rates.tolist(),
-            "losses": [loss if math.isfinite(loss) else str(loss) for loss in self.losses.tolist()],
-            "training": None if self.training is None else self.training.to_config(),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> LRCurve:
-        """Rebuild the curve, exactly, that `to_config` described.
-
-        Args:
-            config: What `to_config` returned; "training" may be left out.
-
-        Raises:
-            ValueError: `config` is not what `to_config` returns.
-        """
-        if isinstance(config, Mapping):
-            config = {"training": None, **config}
-        check_keys(config, {"learning_rates", "losses", "training"}, cls.__name__)
-        training = config["training"]
-        rates, losses = (_config_list(config, key) for key in ("learning_rates", "losses"))
-        return cls(
-            np.array([config_float(rate, "learning_rates") for rate in rates], dtype=np.float64),
-            np.array([_config_loss(loss) for loss in losses], dtype=np.float64),
-            training=None if training is None else Training.from_config(training),
-        )
 
 
 def geometric_ramp(min_lr: float, max_lr: float, steps: int) -> FloatArray:
@@ -308,8 +248,9 @@ def geometric_ramp(min_lr: float, max_lr: float, steps: int) -> FloatArray:
         ValueError: The bounds are not finite, positive and in order, or there are too few steps, or too many
             for the floating-point numbers between the bounds.
     """
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 10:
-        raise ValueError(f"steps must be an integer of at least 10, got {steps!r}. Sweep over more batches.")
+    is_number = isinstance(steps, numbers.Real) and not isinstance(steps, bool)
+    if not is_number or not float(steps).is_integer() or steps < 10:
+        raise ValueError(f"steps must be an integer of at least 10, got {steps!r}.")
     low, high = check_bounds(min_lr, max_lr)
     ramp = 10.0 ** np.linspace(math.log10(low), math.log10(high), int(steps))
     ramp[0], ramp[-1] = low, high
@@ -321,28 +262,8 @@ def geometric_ramp(min_lr: float, max_lr: float, steps: int) -> FloatArray:
     return ramp
 
 
-def _config_loss(value: object) -> float:
-    if isinstance(value, str):
-        if value not in _NON_FINITE:
-            raise ValueError(f"losses must hold numbers, 'nan', 'inf' or '-inf', got {value!r}.")
-        return _NON_FINITE[value]
-    return config_float(value, "losses")
-
-
-def _config_list(config: Mapping[str, Any], key: str) -> list[Any]:
-    values = config[key]
-    if not isinstance(values, (list, tuple)):
-        raise ValueError(f"{key} must be a list, got {values!r}. Pass what to_config() returned.")
-    return list(values)
-
-
 def _read_only(values: npt.ArrayLike, name: str) -> FloatArray:
-    try:
-        array = np.asarray(values)
-    except ValueError as e:
-        raise ValueError(
-            f"{name} must be a 1-D array of numbers, got {values!r}. Pass one number a batch."
-        ) from e
+    array = np.asarray(values)
     # Numbers only: numpy would parse strings and count booleans.
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iuf"):
         raise ValueError(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from lrtuner.notebook import nothing_if_it_fails, plain_if_it_fails
-from lrtuner.values import check_bounds, check_keys, config_float
+from lrtuner.curve.checks import check_bounds
 
-# The figures of an `Evidence` that may be None.
-_MAY_BE_UNKNOWN = {"descent_end", "edge", "usual"}
 # Decades that a caveat calls wider.
 _MUCH_WIDER = 0.3
+# A descent by a smaller share of the loss is hardly a move.
+_HARDLY_MOVES = 1e-3
+# With SGD, the losses of scaled targets and of classes begin far below this.
+_RAW_LOSS = 1e3
+# Of level losses with noise, a smoothed curve shows a descent of one to two noises now and then.
+_CLEAR_NOISES = 2.0
 
 
 class NoRangeError(ValueError):
@@ -36,13 +38,19 @@ class Evidence:
         batches: Batches of the sweep up to the blow-up.
         density: Batches in a decade of learning rates.
         noise: Standard deviation of one batch's loss where the sweep starts, in the losses' units.
+        start: Loss at which the sweep starts.
         descent: How far the smoothed loss fell, in the losses' units; 0 where that is within its noise.
         descent_end: Learning rate at which the smoothed loss had nearly finished its descent, or None.
         edge: Learning rate from which on the loss rose or blew up, or None.
+        optimizer: Class name of the optimizer, or None.
+        alone: Learning rate to which the losses point without anything else, or None.
+        step: Learning rate at which one batch moves the weights by 2%, or None where that was not recorded or
+            says nothing about this optimizer.
         usual: Learning rate that is usual for the optimizer and the batch size, or None where they are
-            unknown or were not used.
+            unknown, or the size of steps was used.
         width: Decades that the rule chose, before the sweep's ends cut any off.
-        reach: Decades of them that were added since the usual rate disagrees with the curve.
+        reach: Decades of them that were added since the loss and the rest disagree.
+        is_pretrained: Whether the net is taken for one that was trained before, so that the range lies lower.
     """
 
     batches: int
@@ -51,9 +59,14 @@ class Evidence:
     descent: float
     descent_end: float | None
     edge: float | None
+    start: float = 0.0
+    optimizer: str | None = None
+    alone: float | None = None
+    step: float | None = None
     usual: float | None = None
     width: float = 0.0
     reach: float = 0.0
+    is_pretrained: bool = False
 
     @property
     def is_from_curve(self) -> bool:
@@ -62,73 +75,66 @@ class Evidence:
 
     @property
     def caveat(self) -> str:
-        """What to know before trusting the range, as one clause; empty where the curve shows it clearly."""
-        if self.descent_end is None and self.usual is not None:
-            shows = "nothing beyond its noise" if self.edge is None else "where the loss rises but no descent"
-            if self.reach > _MUCH_WIDER:
-                return (
-                    f"the curve shows {shows}, and disagrees with what is usual for the optimizer, so the "
-                    "range is wider"
-                )
-            return f"the curve shows {shows}, so the range is mostly what is usual for the optimizer"
+        """What to know before trusting the range; empty where the curve shows it clearly."""
+        parts = [self._doubt()]
+        if self.optimizer == "SGD" and self.start > _RAW_LOSS:
+            parts.append(f"losses of {self.start:.2g} look like raw targets: scale them, or use Adam")
+        if self.is_pretrained:
+            parts.append("the net is taken for pretrained, so the range lies lower")
+        return "; ".join(filter(None, parts))
+
+    def _doubt(self) -> str:
+        """Say why the curve doesn't show its range clearly; empty where it does."""
+        other, rate = f"the usual one for {self.optimizer or 'the optimizer'}", self.usual
+        if self.step is not None:
+            other, rate = "that of steps by 2% of the weights", self.step
         if self.descent_end is None:
-            return "the curve shows where the loss rises but no descent, so the range lies below the rise"
-        if self.reach > 0:
-            return "the range is wider because the curve disagrees with what is usual for the optimizer"
+            shows = "only where the loss rises" if self.is_from_curve else "nothing beyond its noise"
+            mostly = f"is mostly {other} ({rate:.2g}): trust it less" if rate else "lies below the rise"
+            return f"the curve shows {shows}, so the range {mostly}"
+        if self.descent < _HARDLY_MOVES * abs(self.start):
+            return f"the loss hardly moves: {self.start:.7g} to {self.start - self.descent:.7g}"
+        if self.reach >= _MUCH_WIDER and self.alone is not None:
+            return f"the range is wider because the curve says {self.alone:.2g} and {other} is {rate:.2g}"
+        if self.descent < _CLEAR_NOISES * self.noise:
+            noises = f"{self.descent / self.noise:.2g} times the noise of one batch"
+            return f"the loss fell by only {noises}: more or larger batches tell more"
         return ""
 
     def loss_in_words(self) -> str:
         """Say in a sentence or two what the loss did."""
-        edge = "" if self.edge is None else f"{self.edge:.2g}"
+        rose = "" if self.edge is None else f" It rose from {self.edge:.2g} on."
         if self.descent_end is not None:
             noises = self.descent / self.noise if self.noise > 0 else math.inf
             times = "more than 100 times" if noises > 100 else f"{noises:.2g} times"
-            words = (
+            return (
                 f"The loss fell by {self.descent:.3g}, {times} the noise of one batch, nearly all of it "
-                f"below a rate of {self.descent_end:.2g}."
+                f"below a rate of {self.descent_end:.2g}.{rose}"
             )
-            return f"{words} It rose from {edge} on." if edge else words
-        if edge:
-            return f"The loss did not fall beyond its noise before it rose at {edge}."
+        if self.edge is not None:
+            return f"The loss did not fall beyond its noise before it rose at {self.edge:.2g}."
         return "The loss neither fell nor rose beyond its noise."
 
     def __str__(self) -> str:
         """Say in full sentences what the range was read from."""
         words = self.loss_in_words()
+        if self.step is not None:
+            words += f" A batch moves the weights by 2% at {self.step:.2g}."
         if self.usual is not None:
-            words += f" The usual rate for this optimizer and batch size is {self.usual:.2g}."
+            name = self.optimizer or "this optimizer"
+            words += f" The usual rate for {name} at this batch size is {self.usual:.2g}."
         words += (
             f" The sweep has {self.batches} usable batches, {self.density:.2g} for each factor of ten. That "
             f"gives a range of {self.width - self.reach:.3g} decades"
         )
-        if self.reach > 0:
-            return f"{words}, and {self.reach:.2g} more because the curve disagrees with the usual rate."
-        return f"{words}."
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the evidence as a dict of strict JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Evidence:
-        """Rebuild the evidence that `to_config` described.
-
-        Raises:
-            ValueError: `config` is not what `to_config` returns.
-        """
-        check_keys(config, {field.name for field in dataclasses.fields(cls)}, cls.__name__)
-        values: dict[str, Any] = {
-            key: None if value is None and key in _MAY_BE_UNKNOWN else config_float(value, key)
-            for key, value in config.items()
-        }
-        return cls(**{**values, "batches": int(values["batches"])})
+        return words + (f", and {self.reach:.2g} more because these disagree." if self.reach > 0 else ".")
 
 
 @dataclasses.dataclass(frozen=True)
 class LRRange:
     """A range of learning rates worth searching.
 
-    Ranges are equal when their bounds are.
+    Ranges are equal when their bounds are. `low, high = lr_range` takes the two bounds.
 
     >>> lr_range = lrtuner.LRRange(0.001, 0.1)
     >>> lr_range.decades
@@ -154,12 +160,13 @@ class LRRange:
         object.__setattr__(self, "min_lr", low)
         object.__setattr__(self, "max_lr", high)
 
-    @plain_if_it_fails
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.min_lr, self.max_lr))
+
     def __repr__(self) -> str:
         return f"LRRange(min_lr={self.min_lr:.3g}, max_lr={self.max_lr:.3g})"
 
-    @nothing_if_it_fails
-    def _repr_html_(self) -> str | None:
+    def _repr_html_(self) -> str:
         read_from = "" if self.evidence is None else f"<br>{html.escape(str(self.evidence))}"
         return f"<b>{self.min_lr:.3g} to {self.max_lr:.3g}</b> ({self.decades:.3g} decades){read_from}"
 
@@ -177,23 +184,3 @@ class LRRange:
         one epoch the middle has .174, and the best place .171.
         """
         return math.sqrt(self.min_lr) * math.sqrt(self.max_lr)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the range as a dict of strict JSON."""
-        evidence = None if self.evidence is None else self.evidence.to_config()
-        return {"min_lr": self.min_lr, "max_lr": self.max_lr, "evidence": evidence}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> LRRange:
-        """Rebuild the range, exactly, that `to_config` described.
-
-        Raises:
-            ValueError: `config` is not what `to_config` returns.
-        """
-        check_keys(config, {"min_lr", "max_lr", "evidence"}, cls.__name__)
-        evidence = config["evidence"]
-        return cls(
-            config_float(config["min_lr"], "min_lr"),
-            config_float(config["max_lr"], "max_lr"),
-            None if evidence is None else Evidence.from_config(evidence),
-        )

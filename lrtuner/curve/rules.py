@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from lrtuner.curve.checks import check_count
 from lrtuner.curve.curve import LRCurve, Training
 from lrtuner.curve.lr_range import Evidence, LRRange, NoRangeError
 from lrtuner.curve.reading import READING, Reading, ShortLong, read_curve
-from lrtuner.curve.smoothing import ema
-from lrtuner.values import check_count
+from lrtuner.curve.smoothing import ema, running_medians
 
 Rule = Callable[[LRCurve], "LRRange | tuple[float, float]"]
 
@@ -30,6 +30,7 @@ def suggest_range(
     optimizer: str | None = None,
     batch_size: int | None = None,
     momentum: float | None = None,
+    pretrained: bool | None = None,
 ) -> LRRange:
     """Suggest the range of learning rates that a search should draw from.
 
@@ -52,20 +53,22 @@ def suggest_range(
             - `"curve_alone"`: 1.4 to 1.8 decades, whose middle lies somewhat below the rate at which the loss
               has nearly finished its descent.
             - `"steepest_to_minimum"`: from the steepest descent to a tenth of the rate at the minimum.
-            - `"steepest_to_minimum_4x"`: the same, up to where the loss exceeds four times its best.
         train_steps: Batches in one full training, if known.
-        optimizer: Keras class name of the optimizer, if known.
+        optimizer: Class name of the optimizer, if it is one of Keras. That of another one may stand in
+            `curve.training`.
         batch_size: Samples in one batch, if known.
         momentum: Momentum of an `SGD` optimizer, if known: at least 0 and below 1. The class name does not
             tell it, and with 0.9 an update is ten times as long.
+        pretrained: Whether the net was trained before and is now trained whole, if known. A sweep of lrtuner
+            tells it by itself, from biases and gains that are not as they are made.
 
     Returns:
         The range. The named rules stay inside of the swept rates, return the same range for losses
-        `a * y + b` with `a > 0` (but for `"steepest_to_minimum_4x"`, which takes ratios), and move it with
-        the rates (but for `"curve_and_optimizer"` with a known optimizer).
+        `a * y + b` with `a > 0`, and move it with the rates (but for `"curve_and_optimizer"` with a known
+        optimizer).
 
     Raises:
-        NoRangeError: The curve holds no evidence of a good range; the message says why.
+        NoRangeError: The curve has a fault, or holds no evidence of a good range; the message says why.
         TypeError: `curve` is not an `LRCurve`, or `rule` neither a name nor a callable.
         ValueError: The rule's name is unknown, its range is not a range, or a hint is not what it must be.
     """
@@ -73,7 +76,15 @@ def suggest_range(
         raise TypeError(
             f"curve must be an LRCurve, got {type(curve).__name__}. Use LRCurve(learning_rates, losses)."
         )
+    if curve.fault is not None:
+        raise NoRangeError(f"{curve.fault}.")
+    if isinstance(optimizer, str) and optimizer.lower() not in _KNOWN:
+        raise ValueError(
+            f"optimizer must be one of {sorted(_KNOWN.values())}, got {optimizer!r}. Leave out one of your "
+            "own: the curve of a sweep knows it."
+        )
     hints = {"optimizer": optimizer, "momentum": momentum, "batch_size": batch_size}
+    hints["is_pretrained"] = pretrained
     if check_count(train_steps, "train_steps") is not None:
         hints |= {"batches_per_epoch": train_steps, "epochs": 1}
     known = {name: hint for name, hint in hints.items() if hint is not None}
@@ -101,34 +112,21 @@ def rule_named(rule: str | Rule) -> Rule:
     """
     if callable(rule):
         return rule
-    message = f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}."
-    if not isinstance(rule, str):
-        raise TypeError(message)
-    if rule not in RULES:
-        raise ValueError(message)
-    return RULES[rule]
+    if isinstance(rule, str) and rule in RULES:
+        return RULES[rule]
+    error = ValueError if isinstance(rule, str) else TypeError
+    raise error(f"rule must be one of {sorted(RULES)} or a callable, got {rule!r}.")
 
 
-@dataclasses.dataclass(frozen=True)
-class CurveAloneConstants:
-    """The constants of the rule "curve_alone", in decades.
-
-    They were chosen on measured sweeps of 17 tasks, where their neighbours do about as well.
-    """
-
-    # The width of the range.
-    width: ShortLong = ShortLong(short=1.8, long=1.4)
-    # How far the middle of the range lies below the rate at which the descent is complete.
-    below: ShortLong = ShortLong(short=0.5, long=0.3)
-    # Where the loss diverges without a descent, the good rates lie more than a decade below that.
-    below_edge: float = 1.0
-
-
-CURVE_ALONE = CurveAloneConstants()
+# The rule "curve_alone", in decades: the width of its range, how far the middle lies below the rate at which
+# the descent is complete, and how far that lies below a divergence. They were chosen on measured sweeps of 17
+# tasks, where their neighbours do about as well.
+ALONE_WIDTH, ALONE_BELOW = ShortLong(short=1.8, long=1.4), ShortLong(short=0.5, long=0.3)
+ALONE_BELOW_EDGE = 1.0
 
 
 # What is known before the sweep, log10: ten times Keras' default, except for Lion (its paper advises a third
-# to a tenth of AdamW's rate) and Adagrad, whose best rates were measured this high.
+# to a tenth of AdamW's rate), and Adagrad and Muon, whose best rates were measured there.
 USUAL_LOG10_RATES: Mapping[str, float] = {
     "SGD": -1.0,
     "Adagrad": -0.3,
@@ -139,7 +137,10 @@ USUAL_LOG10_RATES: Mapping[str, float] = {
     "RMSprop": -2.0,
     "Adafactor": -2.0,
     "Lion": -3.0,
+    "Muon": -2.2,
 }
+# Keras' optimizers, of which the last ones have no usual rate.
+_KNOWN = {name.lower(): name for name in (*USUAL_LOG10_RATES, "Adadelta", "Ftrl", "MultiOptimizer")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,9 +184,9 @@ class CurveAndOptimizerConstants:
     # With fewer batches in a decade than a default sweep has, the descent of a good task may not show at all:
     # of measured sweeps with 8 in a decade, some showed nothing.
     hiding_density: float = 11.0
-    # Weight of the usual rate against the curve.
+    # Weight of the usual rate, or of the steps, against the curve.
     usual_weight: ShortLong = ShortLong(short=0.6, long=0.3)
-    # In decades. A usual rate further than this from the curve is wrong, and pulls no harder.
+    # In decades. What lies further than this from the curve is wrong, and pulls no harder.
     disagreement: float = 1.25
     # Beyond so many decades between curve and usual rate the range grows. For each decade more it grows by
     # this share of itself, for as many decades as the third number says.
@@ -199,9 +200,21 @@ class CurveAndOptimizerConstants:
     train_steps_limits: tuple[int, int] = (25, 25_000)
     # Decades that a sweep earns.
     width: ShortLong = ShortLong(short=1.45, long=1.2)
-    # The same for SGD of unknown momentum. Updates with momentum may be ten times as long, so its usual rate
-    # says less.
+    # The same for SGD of unknown momentum and steps. Updates with momentum may be ten times as long, so its
+    # usual rate says less.
     width_of_vague_sgd: ShortLong = ShortLong(short=2.0, long=1.4)
+    # Without momentum the best rate of SGD lies so many decades above the one at which a batch moves the
+    # weights by this share of their size. With it the steps add up, as those of the usual rate do.
+    step: float = 0.02
+    above_step: float = 0.35
+    # Where the weights were trained before, a new head learns at rates that destroy them. Then the usual rate
+    # of other optimizers than SGD lies so many decades lower, half of the descent counts by this weight, and
+    # fewer rates are good. Chosen on 16 tasks of range_quality.py, where neighbours do about as well.
+    pretrained_lower: float = 0.5
+    half_weight_of_pretrained: float = 0.5
+    width_of_pretrained: ShortLong = ShortLong(short=1.2, long=1.0)
+    # A batch that moves the weights by their whole size leaves another net.
+    burst: float = 1.0
 
 
 CURVE_AND_OPTIMIZER = CurveAndOptimizerConstants()
@@ -214,20 +227,17 @@ HARMLESS_RATE, HIGHEST_RATE = 1e-5, 1.0
 def _curve_alone(curve: LRCurve) -> LRRange:
     """Return a range whose middle lies somewhat below the rate at which the descent is nearly finished."""
     reading = read_curve(curve)
-    below = reading.between(CURVE_ALONE.below)
-    if reading.complete is not None:
-        centre = reading.complete - below
-    elif reading.edge is not None:
+    end = reading.complete
+    if end is None and reading.edge is not None:
         # Divergence is evidence too: the good rates end before it.
-        centre = reading.edge - CURVE_ALONE.below_edge - below
-    else:
+        end = reading.edge - ALONE_BELOW_EDGE
+    if end is None:
         raise _no_evidence(curve, reading)
-    half = reading.between(CURVE_ALONE.width) / 2
-    return _swept(curve, centre - half, centre + half, reading.evidence(2 * half))
+    return _swept(curve, reading, end - reading.between(ALONE_BELOW), reading.between(ALONE_WIDTH))
 
 
 def _curve_and_optimizer(curve: LRCurve) -> LRRange:
-    """Return the range of the curve weighed against the optimizer's usual rate.
+    """Return the range of the curve weighed against the size of steps and the optimizer's usual rate.
 
     Where data and loss have usual scales, that rate is as good as a sweep; elsewhere it is decades off.
     Without an optimizer that has a usual rate, this is `_curve_alone`.
@@ -237,32 +247,65 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     usual = usual_log10_rate(training)
     if usual is None:
         return _curve_alone(curve)
+    step, curve = _step_rate(curve, training)
+    prior = usual
+    if step is not None:
+        # What this sweep shows of the model says more than what is usual.
+        usual, prior = None, step + own.above_step + math.log10(1.0 - (training.momentum or 0.0))
     reading = read_curve(curve, own.min_points)
     density = _clipped(reading.density, own.density_limits)
+    is_pretrained = bool(training.is_pretrained) and _known_name(training) != "SGD"
     if reading.complete is not None:
-        centre = own.half_weight * reading.half + (1 - own.half_weight) * reading.done
+        half = own.half_weight_of_pretrained if is_pretrained else own.half_weight
+        centre = half * reading.half + (1 - half) * reading.done
         centre += own.density_power * math.log10(density / own.density) + reading.between(own.above)
         clarity = _clipped(reading.clarity, own.clarity_limits)
         centre -= reading.between(own.fall) * (clarity - 1.0)
-        gap = usual - centre
-        pull = reading.between(own.usual_weight) * _clipped(gap, (-own.disagreement, own.disagreement))
     elif reading.edge is not None and reading.batches >= READING.min_points:
-        shift = own.density_power * math.log10(density / READING.density.short)
-        centre = reading.edge - own.below_edge + shift
-        gap = usual - centre
-        pull = min(gap + own.above_weight * min(-gap, own.agreement), 0.0)
+        centre = reading.edge - own.below_edge
+        centre += own.density_power * math.log10(density / READING.density.short)
     elif reading.density < own.hiding_density:
         # So few batches can hide a descent, and place no divergence: they are no evidence against the rate.
-        centre, gap, pull = usual, 0.0, 0.0
+        centre = prior
     else:
         raise _no_evidence(curve, reading)
+    gap = prior - centre
+    alone = centre if gap else None
+    if reading.complete is None and step is None:
+        centre += min(gap + own.above_weight * min(-gap, own.agreement), 0.0)
+    else:
+        pull = reading.between(own.usual_weight)
+        centre += pull * _clipped(gap, (-own.disagreement, own.disagreement))
     steps = _clipped(training.train_steps or own.train_steps, own.train_steps_limits)
-    centre += pull - own.fall_by_steps * math.log10(steps / own.train_steps)
-    width = reading.between(own.width_of_vague_sgd if _is_vague_sgd(training) else own.width)
+    centre -= own.fall_by_steps * math.log10(steps / own.train_steps)
+    is_vague = step is None and training.momentum is None and _known_name(training) == "SGD"
+    width = reading.between(
+        own.width_of_vague_sgd if is_vague else own.width_of_pretrained if is_pretrained else own.width
+    )
     reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
-    width += reach
-    evidence = reading.evidence(width, usual, reach)
-    return _swept(curve, centre - width / 2, centre + width / 2, evidence)
+    return _swept(
+        curve, reading, centre, width + reach, reach, is_pretrained, alone=alone, step=step, usual=usual
+    )
+
+
+def _step_rate(curve: LRCurve, training: Training) -> tuple[float | None, LRCurve]:
+    """Return the log10 rate at which a batch moves the weights by 2%, and the curve up to where one bursts.
+
+    The rate is None, and the curve whole, where steps say nothing: those of other optimizers than SGD, and
+    where the weights begin at zero.
+    """
+    own = CURVE_AND_OPTIMIZER
+    if curve.updates is None or _known_name(training) != "SGD":
+        return None, curve
+    known = np.isfinite(curve.updates) & (curve.updates > 0)
+    beyond = np.log10(running_medians(curve.updates[known])) - math.log10(own.step)
+    if not len(beyond) or beyond[0] >= 0:
+        return None, curve
+    at = np.argmax(beyond >= 0) or -1
+    burst = np.maximum.accumulate(np.nan_to_num(curve.updates)) > own.burst
+    read = dataclasses.replace(curve, losses=np.where(burst, math.nan, curve.losses))
+    # Steps grow with the rate, also beyond the last one.
+    return float(np.log10(curve.learning_rates[known][at]) - beyond[at]), read
 
 
 def usual_log10_rate(training: Training) -> float | None:
@@ -271,15 +314,22 @@ def usual_log10_rate(training: Training) -> float | None:
     Args:
         training: What is known; without a batch size the rate is that of batches of 64.
     """
-    name = (training.optimizer or "").lower()
-    usual = {known.lower(): rate for known, rate in USUAL_LOG10_RATES.items()}.get(name)
+    name = _known_name(training)
+    usual = USUAL_LOG10_RATES.get(name)
     if usual is None:
         return None
-    if name == "sgd" and training.momentum is not None:
+    if name == "SGD" and training.momentum is not None:
         # With momentum the updates add up to 1 / (1 - momentum) times as much.
         usual = CURVE_AND_OPTIMIZER.plain_sgd + math.log10(1.0 - training.momentum)
+    elif training.is_pretrained and name != "SGD":
+        usual -= CURVE_AND_OPTIMIZER.pretrained_lower
     reference = CURVE_AND_OPTIMIZER.batch_size
     return usual + batch_size_shift(training.batch_size or reference, reference)
+
+
+def _known_name(training: Training) -> str:
+    """Return Keras' name for the optimizer, or an empty one for another."""
+    return _KNOWN.get((training.optimizer or "").lower(), "")
 
 
 def batch_size_shift(batch_size: int, reference: int) -> float:
@@ -290,11 +340,6 @@ def batch_size_shift(batch_size: int, reference: int) -> float:
     return 0.5 * math.log10(batch_size / reference)
 
 
-def _is_vague_sgd(training: Training) -> bool:
-    """Return whether the optimizer is SGD of unknown momentum."""
-    return (training.optimizer or "").lower() == "sgd" and training.momentum is None
-
-
 def _clipped(value: float, limits: tuple[float, float]) -> float:
     """Return the nearest value within the limits."""
     return min(max(value, limits[0]), limits[1])
@@ -302,10 +347,11 @@ def _clipped(value: float, limits: tuple[float, float]) -> float:
 
 def _no_evidence(curve: LRCurve, reading: Reading) -> NoRangeError:
     first, last = curve.learning_rates[[0, -1]]
-    losses = curve.losses[curve.usable]
+    usual = usual_log10_rate(curve.training or Training())
     # The first loss is that of untrained weights. Of level losses, one in as many sweeps as there are batches
     # begins with its lowest.
-    if first > HARMLESS_RATE and losses[0] == losses.min():
+    rises = first > HARMLESS_RATE and curve.losses[curve.usable].argmin() == 0
+    if rises or (usual is not None and first > 10.0**usual):
         return _begins_too_high(first)
     steps = f"steps={100 * math.ceil((reading.batches + 200) / 100)}"
     advice = "over larger batches" + (", or up to a higher learning rate" if last < HIGHEST_RATE else "")
@@ -322,35 +368,58 @@ def _begins_too_high(first: float) -> NoRangeError:
     )
 
 
-def _swept(curve: LRCurve, low: float, high: float, evidence: Evidence) -> LRRange:
-    """Return the range between two log10 rates, as far as it was swept without blowing up."""
+def _swept(
+    curve: LRCurve,
+    reading: Reading,
+    centre: float,
+    width: float,
+    reach: float = 0.0,
+    is_pretrained: bool = False,
+    **rates: float | None,
+) -> LRRange:
+    """Return the range around a log10 rate, as far as it was swept without blowing up.
+
+    Args:
+        curve: The curve, up to where it was read.
+        reading: What it shows.
+        centre: The middle, log10.
+        width: Decades of the range.
+        reach: Decades of them that were added.
+        is_pretrained: Whether the middle lies lower since the net was trained before.
+        **rates: More rates of the evidence, log10.
+    """
+    low, high = centre - width / 2, centre + width / 2
     first, last = float(curve.learning_rates[0]), float(curve.learning_rates[curve.usable[-1]])
     left, right = math.log10(first), math.log10(last)
     # What was not swept is not suggested.
-    if left - low > (high - low) / 2:
+    if left - low > width / 2:
         raise _begins_too_high(first)
     if low >= right:
         # A range above all that was swept moves to the nearest part.
-        low, high = right - (high - low), right
-    if low > left:
-        first = max(first, float(10.0**low))
-    if high < right:
-        last = min(last, float(10.0**high))
-    return LRRange(first, last, evidence)
+        low, high = right - width, right
+    rates |= {"descent_end": reading.complete, "edge": reading.edge}
+    evidence = Evidence(
+        batches=reading.batches,
+        density=reading.density,
+        noise=reading.noise,
+        start=reading.start,
+        descent=reading.descent,
+        optimizer=None if curve.training is None else curve.training.optimizer,
+        width=width,
+        reach=reach,
+        is_pretrained=is_pretrained,
+        # What lies beyond all floating-point numbers is told as unknown.
+        **{name: None if at is None or at > 308 else float(10.0**at) for name, at in rates.items()},
+    )
+    first = max(first, float(10.0**low)) if low > left else first
+    return LRRange(first, min(last, float(10.0**high)) if high < right else last, evidence)
 
 
-def _steepest_to_minimum(curve: LRCurve, ratio: float = math.inf) -> LRRange:
-    """Return the range from the steepest descent of the averaged loss to a tenth of the rate at its minimum.
-
-    The curve is read up to where the averaged loss exceeds its best by the ratio.
-    """
+def _steepest_to_minimum(curve: LRCurve) -> LRRange:
+    """Return the range from the averaged loss's steepest descent to a tenth of the rate at its minimum."""
     # 0.9 and the tenth are the original LRFinder notebook's.
     average = ema(curve.losses, 0.9)
-    finite = np.isfinite(average)
-    average = average if finite.all() else average[: np.argmin(finite)]
-    if ratio < math.inf:
-        blown = average / ratio > np.minimum.accumulate(average)
-        average = average[: np.argmax(blown)] if blown.any() else average
+    average = average[: np.argmin(np.append(np.isfinite(average), False))]
     if len(average) < 2:
         raise NoRangeError(
             f"Only {len(average)} batches have a usable loss, too few for a slope. Sweep over at least 50 "
@@ -372,16 +441,10 @@ def _steepest_to_minimum(curve: LRCurve, ratio: float = math.inf) -> LRRange:
     return LRRange(low, high)
 
 
-def _steepest_to_minimum_4x(curve: LRCurve) -> LRRange:
-    """Return the same, up to where the averaged loss is over four times its best, as the notebook did."""
-    return _steepest_to_minimum(curve, ratio=4.0)
-
-
 RULES: dict[str, Callable[[LRCurve], LRRange]] = {
     "curve_and_optimizer": _curve_and_optimizer,
     "curve_alone": _curve_alone,
     "steepest_to_minimum": _steepest_to_minimum,
-    "steepest_to_minimum_4x": _steepest_to_minimum_4x,
 }
 
 

@@ -22,31 +22,15 @@ _HIGH, _HIGH_DIFFERENCE = 0.95, 2.772
 RESOLUTION = float(np.finfo(np.float32).eps)
 
 
-def ema(values: npt.ArrayLike, decay: float) -> FloatArray:
+def ema(values: FloatArray, decay: float) -> FloatArray:
     """Return the exponential moving average of `values`, corrected for its start at zero.
 
     `average[i] = sum(decay ** (i - j) * values[j]) / sum(decay ** (i - j))` over `j <= i`.
-
-    Args:
-        values: Shape `(n,)`.
-        decay: Weight of the past, at least 0 and below 1.
-
-    Returns:
-        Averages, shape `(n,)`.
-
-    Raises:
-        ValueError: `decay` is outside of [0, 1).
     """
-    if not 0 <= decay < 1:
-        raise ValueError(
-            f"decay must be at least 0 and below 1, got {decay!r}. 0.9 averages about 10 values."
-        )
-    averages = []
-    total = weight = 0.0
+    averages, total, weight = [], 0.0, 0.0
     # Python's floats overflow to inf in silence, where numpy's warn.
-    for value in np.asarray(values, dtype=np.float64).tolist():
-        total = decay * total + (1 - decay) * value
-        weight = decay * weight + (1 - decay)
+    for value in values.tolist():
+        total, weight = decay * total + value, decay * weight + 1.0
         averages.append(total / weight)
     return np.array(averages, dtype=np.float64)
 
@@ -73,7 +57,7 @@ def running_medians(losses: FloatArray) -> FloatArray:
     return np.array([np.median(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))], dtype=np.float64)
 
 
-def local_linear(x: npt.ArrayLike, y: npt.ArrayLike, bandwidth: float) -> FloatArray:
+def local_linear(x: FloatArray, y: FloatArray, bandwidth: float) -> FloatArray:
     """Smooth `y` over `x` by a weighted straight-line fit around each point.
 
     Unlike a kernel average it has no bias where the points end, and unlike a moving average it does not lag.
@@ -81,30 +65,16 @@ def local_linear(x: npt.ArrayLike, y: npt.ArrayLike, bandwidth: float) -> FloatA
     Args:
         x: Shape `(n,)`, ascending.
         y: Shape `(n,)`, finite.
-        bandwidth: Standard deviation of the Gaussian weights, in units of `x`.
+        bandwidth: Standard deviation of the Gaussian weights, in units of `x`: above 0.
 
     Returns:
         The fits' values at `x`, shape `(n,)`.
-
-    Raises:
-        ValueError: `bandwidth` is not positive.
     """
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth must be positive, got {bandwidth!r}. Give it in units of x.")
-    points, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if len(values) == 0:
-        return np.empty(0)
     # In units of the largest value, no sum overflows.
-    unit = float(np.abs(values).max()) or 1.0
-    values = values / unit
-    smooth = np.array(
-        [
-            weights @ values[first : first + len(weights)]
-            for first, weights in local_linear_weights(points, bandwidth)
-        ]
-    )
+    unit = float(np.abs(y).max(initial=0.0)) or 1.0
+    fits = [w @ (y[first : first + len(w)] / unit) for first, w in local_linear_weights(x, bandwidth)]
     with np.errstate(over="ignore"):
-        return smooth * unit
+        return np.array(fits) * unit
 
 
 def local_linear_weights(x: FloatArray, bandwidth: float) -> Iterator[tuple[int, FloatArray]]:
