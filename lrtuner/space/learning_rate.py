@@ -10,27 +10,16 @@ import keras_tuner
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.errors import LearningRateError, LearningRateNotFoundError, NothingToNarrowError
-from lrtuner.space.entries import (
-    entry_named,
-    entry_names,
-    has_numbers,
-    list_names,
-)
+from lrtuner.space.entries import entry_named, entry_names, has_numbers, list_names
 
 _WORD = r"(?:lr|learning[\W_]?rate)"
 # The word as the last whole one: "adam_lr" and "encoder/learning_rate", but not "colr".
 _ENDS_WITH_WORD = re.compile(rf"(?:^|[\W_]){_WORD}$", re.IGNORECASE)
 # The word as the first whole one of the name's last part, after all name scopes: "lr_adam" and
-# "encoder/learning_rate_head", but not "lrelu".
-_BEGINS_WITH_WORD = re.compile(rf"(?:^|/){_WORD}[\W_]+(?P<rest>[^/]+)$", re.IGNORECASE)
-# What a name such as "lr_decay" says that it is instead of a rate: part of a schedule, or a factor. The words
-# are those of the arguments of Keras' schedules, of `ReduceLROnPlateau` and of the schedulers in PyTorch.
-_NO_RATE = re.compile(
-    r"(?:^|[\W_])(?:anneal|annealing|cooldown|cycle|cycles|decay|delay|delta|drop|epoch|"
-    r"epochs|factor|fn|frequency|function|gamma|interval|kind|method|mode|momentum|"
-    r"mult|multiplier|patience|percent|period|plateau|power|ratio|reduce|"
-    r"reduction|restart|restarts|scale|scaling|schedule|scheduler|shape|staircase|step|"
-    r"steps|strategy|threshold|type|update|warm|warmup)(?:$|[\W_])",
+# "encoder/learning_rate_head", but neither "lrelu" nor what the rest says to be a schedule's: "lr_decay".
+_BEGINS_WITH_WORD = re.compile(
+    rf"(?:^|/){_WORD}(?![^/]*[\W_](?:anneal|cool|cycle|decay|del|drop|epoch|fact|gamma|mult|patien|period|"
+    r"plateau|power|ratio|redu|restart|scal|sched|step|thresh|warm))[\W_]+[^/]+$",
     re.IGNORECASE,
 )
 _DECLARE = 'Declare it where the model is built: hp.Float("learning_rate", 1e-6, 10.0, sampling="log"), say.'
@@ -53,24 +42,12 @@ def find_learning_rate(hyperparameters: keras_tuner.HyperParameters, name: str |
 
     Raises:
         LearningRateNotFoundError: There is no such hyperparameter.
-        NothingToNarrowError: It is fixed, or has no numbers to choose from.
+        NothingToNarrowError: It is fixed, or has no numbers that bounds can cut.
         LearningRateError: There are several, the name is registered more than once, or it can't be narrowed.
     """
-    names = entry_names(hyperparameters)
     if name is None:
         name = _only_learning_rate(hyperparameters)
-    elif name not in names:
-        raise LearningRateNotFoundError(
-            f"There is no hyperparameter named {name!r}. {list_names(names)} "
-            'Name one of them, name scopes included: learning_rate="..."'
-        )
-    entry = entry_named(hyperparameters, name)
-    if isinstance(entry, hp_types.Fixed):
-        raise NothingToNarrowError(
-            f"{name!r} is fixed at {entry.value!r}, so there is nothing to narrow. To search the learning "
-            f'rate, declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say'
-        )
-    check_has_numbers(entry)
+    check_can_narrow(entry_named(hyperparameters, name))
     return name
 
 
@@ -99,37 +76,47 @@ def find_learning_rates(hyperparameters: keras_tuner.HyperParameters) -> list[st
     They are those among which `find_learning_rate` expects a single one.
     """
     entries = {entry.name: entry for entry in hyperparameters.space}
-    ending = [name for name in entries if _ENDS_WITH_WORD.search(name)]
-    beginning = [name for name in entries if _is_beginning(name)]
+    ending, beginning = (
+        [name for name in entries if pattern.search(name)] for pattern in (_ENDS_WITH_WORD, _BEGINS_WITH_WORD)
+    )
     searched = [name for name in ending if _is_searched(entries[name])]
-    if searched:
-        return searched
-    searched = [name for name in beginning if _is_searched(entries[name])]
-    if len(searched) == 1 or not ending:
-        return searched or [name for name in beginning if isinstance(entries[name], hp_types.Fixed)]
+    guessed = [name for name in beginning if _is_searched(entries[name])]
     # Names that begin with the word are a guess, so several of them don't outweigh one that is no rate to
     # search: a space without any is searched as it is declared.
-    return [name for name in ending if not isinstance(entries[name], hp_types.Fixed)] or ending
+    if searched or len(guessed) == 1 or not ending:
+        return (
+            searched or guessed or [name for name in beginning if isinstance(entries[name], hp_types.Fixed)]
+        )
+    return ending[:1]
 
 
 def is_named_like_learning_rate(entry: Any) -> bool:
     """Return whether a hyperparameter is named like a learning rate and has numbers to choose from."""
-    return _is_searched(entry) and bool(_ENDS_WITH_WORD.search(entry.name) or _is_beginning(entry.name))
+    named = _ENDS_WITH_WORD.search(entry.name) or _BEGINS_WITH_WORD.search(entry.name)
+    return named is not None and _is_searched(entry)
 
 
-def check_has_numbers(entry: Any) -> None:
-    """Raise unless the hyperparameter draws numbers.
+def check_can_narrow(entry: Any) -> None:
+    """Raise unless the hyperparameter draws numbers that bounds can cut.
 
     Raises:
         NothingToNarrowError: It does not.
     """
-    if not has_numbers(entry):
-        raise NothingToNarrowError(CANT_NARROW.format(name=entry.name, entry=entry, lack="no numbers"))
+    if isinstance(entry, hp_types.Fixed):
+        raise NothingToNarrowError(
+            f"{entry.name!r} is fixed at {entry.value!r}, so there is nothing to narrow. To search the "
+            f'learning rate, declare it with hp.Float({entry.name!r}, 1e-6, 10.0, sampling="log"), say'
+        )
+    lack = "" if has_numbers(entry) else "no numbers to choose from"
+    if getattr(entry, "sampling", None) == "reverse_log":
+        lack = "values that bounds can't cut"
+    if lack:
+        raise NothingToNarrowError(CANT_NARROW.format(name=entry.name, entry=entry, lack=lack))
 
 
 CANT_NARROW = (
-    "The hyperparameter {name!r} can't be narrowed to a range of learning rates: {entry!r} has {lack} to "
-    'choose from. Declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say.'
+    "The hyperparameter {name!r} can't be narrowed to a range of learning rates: {entry!r} has {lack}. "
+    'Declare it with hp.Float({name!r}, 1e-6, 10.0, sampling="log"), say.'
 )
 
 
@@ -161,9 +148,3 @@ def _exclude(entry: Any, other: Any) -> bool:
 
 def _is_searched(entry: Any) -> bool:
     return not isinstance(entry, hp_types.Fixed) and has_numbers(entry)
-
-
-def _is_beginning(name: str) -> bool:
-    """Return whether a name begins with the word and goes on as a rate's may."""
-    match = _BEGINS_WITH_WORD.search(name)
-    return match is not None and not _NO_RATE.search(match["rest"])

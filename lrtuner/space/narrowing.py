@@ -1,21 +1,21 @@
-"""Narrowing a learning-rate hyperparameter to a range of rates."""
+"""Narrowing a learning-rate hyperparameter to a range of rates, and what several ranges leave of it."""
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from keras_tuner.engine import hyperparameters as hp_types
 
 from lrtuner.curve.lr_range import LRRange
 from lrtuner.errors import LearningRateError
+from lrtuner.messages import bounds_in_words
 from lrtuner.space.entries import entry_bounds, with_bounds
-from lrtuner.space.grid import TOLERANCE, grid_position, grid_size, grid_value, part_of_grid
-from lrtuner.space.learning_rate import CANT_NARROW, check_has_numbers
+from lrtuner.space.learning_rate import CANT_NARROW, check_can_narrow
 from lrtuner.space.relation import IDENTITY, Relation
-from lrtuner.values import bounds_in_words
 
 # Where a range lies beyond the declared bounds, at least this share of its width (in decades) is searched at
 # the bound that it crosses. Little of that can be good, so far from the range's middle, but a single value
@@ -36,6 +36,11 @@ HOPELESS_SHARE = 0.5
 SLIGHTLY = 1.25
 
 
+# Values of a grid are computed in floating point: 1e-6 * 10 ** 3 differs from 1e-3. In decades, in steps of a
+# grid, or as a share of a bound.
+TOLERANCE = 1e-9
+
+
 @dataclasses.dataclass(frozen=True)
 class Narrowing:
     """What narrowing did to a hyperparameter.
@@ -44,8 +49,6 @@ class Narrowing:
         name: The hyperparameter's name.
         declared: Smallest and largest value before.
         narrowed: Smallest and largest value that the search can now draw.
-        values: The values that are left, in KerasTuner's order, where it draws from a list (a `Choice`); None
-            where it draws between bounds, in steps or not.
         note: What the user should know to declare better values; empty where the range fitted.
         remark: What else was done, which asks nothing of the user; mostly empty.
     """
@@ -53,18 +56,14 @@ class Narrowing:
     name: str
     declared: tuple[float, float]
     narrowed: tuple[float, float]
-    values: tuple[float, ...] | None
     note: str
     remark: str = ""
 
     def __str__(self) -> str:
         """Describe the change in one line."""
-        if self.values is None:
-            now = bounds_in_words(*self.narrowed)
-        else:
-            now = ", ".join(f"{value:.3g}" for value in self.values)
-        change = f"{self.name}: declared as {bounds_in_words(*self.declared)}, narrowed to {now}."
-        return " ".join(part for part in (change, self.note, self.remark) if part)
+        declared, narrowed = bounds_in_words(*self.declared), bounds_in_words(*self.narrowed)
+        change = f"{self.name}: declared as {declared}, narrowed to {narrowed}."
+        return " ".join(filter(None, (change, self.note, self.remark)))
 
 
 def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation = IDENTITY) -> Any:
@@ -81,9 +80,7 @@ def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation = IDENTITY) -
       which on the curve rose.
     - The default stays where it is kept; otherwise it becomes the value nearest to the geometric middle.
 
-    Type, sampling, order and conditions stay as declared, with one exception: bounds can't cut a
-    `reverse_log` grid, which KerasTuner counts down from the maximum in steps scaled by the minimum, so it
-    becomes a `Choice` of the grid's values. KerasTuner draws from both alike.
+    Type, sampling, order and conditions stay as declared.
 
     Args:
         entry: A `Float`, `Int` or `Choice` of KerasTuner; it stays as it is.
@@ -96,18 +93,27 @@ def narrow_entry(entry: Any, lr_range: LRRange, relation: Relation = IDENTITY) -
     Raises:
         LearningRateError: It can't be narrowed.
     """
-    check_has_numbers(entry)
-    if relation.is_identity:
-        _check_positive(entry)
-    target = _Target.of(entry, lr_range, relation)
-    if isinstance(entry, hp_types.Choice):
-        return _narrow_choice(entry, target)
-    if entry.step is not None:
-        return _narrow_grid(entry, target)
-    if isinstance(entry, hp_types.Int):
-        return _narrow_integers(entry, target)
-    low, high, middle = target.values(entry)
-    return with_bounds(entry, low, high, entry.default if low <= entry.default <= high else middle)
+    check_can_narrow(entry)
+    values = _InOrder(entry, relation) if number_of_values(entry) < math.inf else None
+    lowest, highest = relation.rate_bounds(entry_bounds(entry))
+    if (highest if values is None else values.rate(values.size - 1)) <= 0:
+        raise LearningRateError(
+            CANT_NARROW.format(name=entry.name, entry=entry, lack="no positive numbers to choose from")
+        )
+    (low, high), room = lr_range, 10 ** (LEAST_SHARE * lr_range.decades)
+    if lr_range.max_lr > highest:
+        low = min(low, highest / room)
+    if lr_range.min_lr < lowest:
+        high = max(high, lowest * room)
+    low, high = max(low, lowest), min(high, highest)
+    # Each root by itself: the product of two tiny bounds is zero.
+    middle = min(max(math.sqrt(low) * math.sqrt(high), low), high)
+    if values is not None:
+        return _narrow_list(entry, values, lr_range, (low, high, middle))
+    least, most = entry_bounds(entry)
+    first, last = sorted(min(max(relation.value(rate), least), most) for rate in (low, high))
+    default = entry.default if first <= entry.default <= last else relation.value(middle)
+    return with_bounds(entry, first, last, min(max(default, first), last))
 
 
 def nearest_value(entry: Any, rate: float, relation: Relation = IDENTITY) -> Any:
@@ -135,237 +141,233 @@ def explain_narrowing(
         lr_range: The rates that were to be kept.
         relation: How values turn into rates.
     """
-    declared = entry_bounds(entry)
-    declared_rates = relation.rate_bounds(declared)
-    beyond = _beyond(declared_rates, lr_range)
-    is_whole = lr_range.min_lr > declared_rates[1] or lr_range.max_lr < declared_rates[0]
-    few = _few_values(entry, replacement)
-    inside = [value for value in few if _is_inside(relation.rate(value), lr_range)]
-    outside = [value for value in few if value not in inside]
-    neighbour = _neighbour(inside, outside, lr_range, relation)
+    lowest, highest = relation.rate_bounds(entry_bounds(entry))
+    found = f"range found, {bounds_in_words(*lr_range)},"
+    is_whole = lr_range.min_lr > highest or lr_range.max_lr < lowest
+    slack = 1.0 if is_whole else SLIGHTLY
+    above = f"above the declared maximum, {highest:.3g}" if lr_range.max_lr > slack * highest else ""
+    below = f"below the declared minimum, {lowest:.3g}" if slack * lr_range.min_lr < lowest else ""
+    beyond = " and ".join(filter(None, (above, below)))
+    if beyond:
+        part = "The" if is_whole else "Part of the"
+        beyond = f"{part} {found} lies {beyond}; declare wider bounds to search there."
+    is_cut = entry_bounds(entry) != entry_bounds(replacement)
+    left = list(dict.fromkeys(replacement.values)) if is_cut and number_of_values(replacement) <= 2 else []
+    inside = [value for value in left if _decades_outside(relation.rate(value), lr_range) <= TOLERANCE]
+    few = ""
+    if left and len(inside) < 2:
+        words = " and ".join(
+            f"{value:.3g}" + ("" if relation.is_identity else f" (a rate of {relation.rate(value):.3g})")
+            for value in left
+        )
+        kept = "the nearest two are" if left[1:] else "it alone is" if inside else "the nearest one is"
+        few = f"{'One' if inside else 'No'} declared value lies in the {found} so {kept} kept: {words}."
+    # Part of the range beyond the bounds, or a neighbour beside the only value inside, asks for nothing.
+    note = beyond if is_whole else "" if inside and left[1:] else few
+    remarks = [] if is_whole else [beyond, "" if note else few]
     return Narrowing(
         name=entry.name,
-        declared=declared,
+        declared=entry_bounds(entry),
         narrowed=entry_bounds(replacement),
-        values=tuple(replacement.values) if isinstance(replacement, hp_types.Choice) else None,
-        note=beyond if is_whole else _too_few(inside, outside, lr_range, relation),
-        remark=" ".join(filter(None, ("" if is_whole else beyond, neighbour))),
+        note=note,
+        remark=" ".join(filter(None, remarks)),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Target:
-    """The learning rates to search, within the bounds of one hyperparameter.
+def number_of_values(entry: Any) -> float:
+    """Return how many values KerasTuner draws from for a hyperparameter; infinite between real bounds."""
+    if isinstance(entry, hp_types.Fixed):
+        return 1
+    if isinstance(entry, (hp_types.Choice, hp_types.Boolean)):
+        return len(set(entry.values))
+    if isinstance(entry, hp_types.Float) and entry.step is None:
+        return math.inf
+    # As KerasTuner counts them.
+    if _is_geometric(entry):
+        return int(math.log(entry.max_value / entry.min_value, entry.step) + 1e-8) + 1
+    return int((entry.max_value - entry.min_value) // (entry.step or 1) + 1)
 
-    Attributes:
-        low: The lowest rate.
-        high: The highest rate.
-        lr_range: The range that they come from, which may lie beyond the bounds.
-        relation: How the hyperparameter's values turn into rates.
+
+def union_of_parts(entry: Any, parts: Sequence[Any], default: float) -> Any:
+    """Return the smallest hyperparameter of the declared kind that holds all of several parts.
+
+    Args:
+        entry: As it was declared.
+        parts: What `narrow_entry` made of it for several ranges, at least one.
+        default: Its default value, from one of the parts.
+    """
+    if isinstance(entry, hp_types.Choice):
+        kept = {value for part in parts for value in part.values}
+        return _choice(entry, kept, default)
+    low, high = min(part.min_value for part in parts), max(part.max_value for part in parts)
+    return with_bounds(entry, low, high, default)
+
+
+def allows(part: Any, value: Any) -> bool:
+    """Return whether a part allows a value.
+
+    Args:
+        part: What `narrow_entry` made of a hyperparameter.
+        value: A value on the hyperparameter's grid, where it has one.
+    """
+    if isinstance(part, hp_types.Choice):
+        return value in part.values
+    slack = TOLERANCE * max(abs(part.min_value), abs(part.max_value))
+    return bool(part.min_value - slack <= value <= part.max_value + slack)
+
+
+def spread_into(value: Any, entry: Any, part: Any) -> Any:
+    """Return the value that stands for a proposed one within a part of the space.
+
+    A value inside stays. Those outside are spread over the part in their order, so that values drawn evenly
+    from all of the space are still drawn evenly from the part.
+
+    Args:
+        value: A value of `entry`.
+        entry: The hyperparameter that it was proposed for.
+        part: What is allowed: what `narrow_entry` made of a hyperparameter of the same name.
+    """
+    if allows(part, value):
+        return value
+    try:
+        place = entry.value_to_prob(value)
+        low, high = sorted(entry.value_to_prob(end) for end in entry_bounds(part))
+    except (ValueError, ZeroDivisionError):
+        # A value that the space doesn't hold, or no longer holds, has no place in it.
+        return part.default
+    outside = 1.0 - (high - low)
+    if not (0.0 <= place <= 1.0 and outside > 0.0):
+        return part.default
+    share = place if place < low else place - (high - low)
+    return part.prob_to_value(min(max(share / outside, 0.0), 1.0))
+
+
+class _InOrder:
+    """The values of a `Choice`, a grid or an `Int`, in the order of their learning rates.
+
+    Args:
+        entry: The hyperparameter.
+        relation: How its values turn into rates.
     """
 
-    low: float
-    high: float
-    lr_range: LRRange
-    relation: Relation
+    def __init__(self, entry: Any, relation: Relation) -> None:
+        self._entry, self._relation = entry, relation
+        self._listed = sorted(set(entry.values)) if isinstance(entry, hp_types.Choice) else None
+        self.size = int(number_of_values(entry))
+        self.rises = True
+        self.rises = self.rate(0) <= self.rate(self.size - 1)
 
-    @classmethod
-    def of(cls, entry: Any, lr_range: LRRange, relation: Relation) -> _Target:
-        """Return what is to be searched of a hyperparameter for a range."""
-        lowest, highest = relation.rate_bounds(entry_bounds(entry))
-        low, high = lr_range.min_lr, lr_range.max_lr
-        least = 10 ** (LEAST_SHARE * lr_range.decades)
-        if lr_range.max_lr > highest:
-            low = min(low, highest / least)
-        if lr_range.min_lr < lowest:
-            high = max(high, lowest * least)
-        return cls(max(low, lowest), min(high, highest), lr_range, relation)
+    def value(self, index: int) -> Any:
+        """Return the value at an index."""
+        index = index if self.rises else self.size - 1 - index
+        return _grid_value(self._entry, index) if self._listed is None else self._listed[index]
 
-    @property
-    def middle(self) -> float:
-        """The geometric middle of the rates to search."""
-        # Each root by itself: the product of two tiny bounds is zero.
-        return min(max(math.sqrt(self.low) * math.sqrt(self.high), self.low), self.high)
+    def rate(self, index: int) -> float:
+        """Return the learning rate at an index."""
+        return self._relation.rate(self.value(index))
 
-    def values(self, entry: Any) -> tuple[float, float, float]:
-        """Return the lowest and the highest value to search, and the one in the middle of their rates."""
-        first, last = sorted((self.relation.value(self.low), self.relation.value(self.high)))
-        first, last = max(first, entry.min_value), min(last, entry.max_value)
-        return first, last, min(max(self.relation.value(self.middle), first), last)
+    def search(self, rate: float) -> int:
+        """Return the first index whose rate is not below another."""
+        return bisect.bisect_left(range(self.size), rate, key=self.rate)
 
-    def outside(self, value: float) -> float:
-        """Return how many decades a value's rate lies outside of the range."""
-        return decades_outside(self.relation.rate(value), self.lr_range.min_lr, self.lr_range.max_lr)
 
-    def is_hopeless(self, value: float) -> bool:
-        """Return whether a value outside of the range is not worth a trial, by the evidence."""
-        evidence = self.lr_range.evidence
-        edge = math.inf if evidence is None or evidence.edge is None else evidence.edge
-        too_far = self.outside(value) > HOPELESS_SHARE * self.lr_range.decades
-        return too_far or self.relation.rate(value) > edge
+def _narrow_list(entry: Any, values: _InOrder, lr_range: LRRange, rates: tuple[float, float, float]) -> Any:
+    """Narrow a `Choice`, a grid or an `Int` to some of its values.
 
-    def keep(
-        self, first: int, last: int, limits: tuple[int, int], value_at: Callable[[int], float]
-    ) -> tuple[int, int]:
-        """Return the first and the last index of a list or grid to keep: two values where one is no search.
+    Args:
+        entry: The hyperparameter.
+        values: Its values.
+        lr_range: The range of rates.
+        rates: The lowest and the highest rate to search, and the middle.
+    """
 
-        Args:
-            first: Index of the first value inside.
-            last: Index of the last. Where it is below `first`, no value is inside, and the two are those of
-                the values around.
-            limits: The smallest and the largest index there is.
-            value_at: Gives the value at an index. The rates rise or fall with the index.
-        """
+    def outside(index: int) -> float:
+        return _decades_outside(values.rate(index), lr_range)
 
-        def outside(index: int) -> float:
-            return self.outside(value_at(index))
-
-        if first > last:
-            first = last = min((last, first), key=outside)
-        if first < last:
-            return first, last
-        neighbours = [index for index in (first - 1, first + 1) if limits[0] <= index <= limits[1]]
-        hopeful = [index for index in neighbours if not self.is_hopeless(value_at(index))]
+    low, high, middle = rates
+    first, last = values.search(low * (1 - TOLERANCE)), values.search(high * (1 + TOLERANCE)) - 1
+    if first > last:
+        first = last = min((index for index in (last, first) if 0 <= index < values.size), key=outside)
+    if first == last:
+        edge = math.inf if lr_range.evidence is None else lr_range.evidence.edge or math.inf
+        hopeful = [
+            index
+            for index in (first - 1, first + 1)
+            if 0 <= index < values.size
+            and outside(index) <= HOPELESS_SHARE * lr_range.decades
+            and values.rate(index) <= edge
+        ]
         nearest = min(hopeful, key=outside, default=first)
-        return min(first, nearest), max(last, nearest)
+        first, last = min(first, nearest), max(last, nearest)
+    at = values.search(middle)
+    around = [min(max(index, first), last) for index in (at - 1, at)]
+    default = values.value(min(around, key=lambda index: abs(math.log(values.rate(index) / middle))))
+    if isinstance(entry, hp_types.Choice):
+        kept = {values.value(index) for index in range(first, last + 1)}
+        return _choice(entry, kept, entry.default if entry.default in kept else default)
+    if not values.rises:
+        first, last = values.size - 1 - last, values.size - 1 - first
+    return _part_of_grid(entry, first, last, default)
 
 
-def decades_outside(rate: float, low: float, high: float) -> float:
-    """Return how far a rate lies outside of two others: 0 between them, infinite where it is no rate."""
+def _choice(entry: Any, kept: set[float], default: float) -> Any:
+    """Return a `Choice` with some of its values, in its own order, and another default."""
+    values = [value for value in entry.values if value in kept]
+    conditions = list(entry.conditions)
+    return hp_types.Choice(entry.name, values, entry.ordered, default=default, conditions=conditions)
+
+
+def _part_of_grid(entry: Any, first: int, last: int, default: float) -> Any:
+    """Return a grid or an `Int` with its values between two indices, both included.
+
+    Args:
+        entry: The hyperparameter with the whole grid.
+        first: Index of the first value to keep.
+        last: Index of the last.
+        default: The default where the declared one is left out.
+    """
+    low, high = _grid_value(entry, first), _grid_value(entry, last)
+    if _is_geometric(entry):
+        # As KerasTuner counts from the new minimum, so that a grid search tries no rate twice.
+        high = min(type(low)(low * math.pow(entry.step, last - first)), entry.max_value)
+    elif (high - low) // (entry.step or 1) < last - first:
+        # Rounding has cost the last value. A sliver of a step brings it back: above, or below where the
+        # declared maximum leaves no room above.
+        if high + 1e-6 * entry.step <= entry.max_value:
+            high += 1e-6 * entry.step
+        else:
+            low -= TOLERANCE * entry.step
+    if (first, last) == (0, number_of_values(entry) - 1):
+        low, high = entry.min_value, entry.max_value
+    part = with_bounds(entry, low, high, low)
+    if allows(part, entry.default):
+        default = entry.default
+    # What lies on the grid is written as KerasTuner counts it, again so that it is tried once.
+    if _is_geometric(entry):
+        position = math.log(default / low, entry.step)
+    else:
+        position = (default - low) / (entry.step or 1)
+    if abs(position - round(position)) < 1e-6:
+        default = _grid_value(part, round(position))
+    return with_bounds(entry, low, high, min(max(default, low), high))
+
+
+def _is_geometric(entry: Any) -> bool:
+    return entry.step is not None and entry.sampling == "log"
+
+
+def _grid_value(entry: Any, index: int) -> Any:
+    """Return the value of a grid, or of an `Int`, at an index, as KerasTuner computes it."""
+    if _is_geometric(entry):
+        value = entry.min_value * math.pow(entry.step, index)
+    else:
+        value = entry.min_value + index * (entry.step or 1)
+    return int(value) if isinstance(entry, hp_types.Int) else float(value)
+
+
+def _decades_outside(rate: float, lr_range: LRRange) -> float:
+    """Return how far a rate lies outside of a range: 0 inside, infinite where it is no rate."""
     if not (math.isfinite(rate) and rate > 0):
         return math.inf
-    place = math.log10(rate)
-    return max(math.log10(low) - place, place - math.log10(high), 0.0)
-
-
-def _check_positive(entry: Any) -> None:
-    """Raise unless the hyperparameter can draw positive numbers."""
-    if isinstance(entry, hp_types.Choice):
-        positive = any(value > 0 for value in entry.values)
-    else:
-        positive = entry.max_value > 0 and (entry.step is None or grid_value(entry, grid_size(entry) - 1) > 0)
-    if not positive:
-        raise LearningRateError(CANT_NARROW.format(name=entry.name, entry=entry, lack="no positive numbers"))
-
-
-def _narrow_integers(entry: Any, target: _Target) -> Any:
-    """Narrow an `Int` without a step."""
-    low, high, middle = target.values(entry)
-    limits = (entry.min_value, entry.max_value)
-    first, last = target.keep(math.ceil(low), math.floor(high), limits, lambda value: value)
-    default = entry.default if first <= entry.default <= last else min(max(round(middle), first), last)
-    return with_bounds(entry, first, last, default)
-
-
-def _narrow_grid(entry: Any, target: _Target) -> Any:
-    """Narrow a `Float` or `Int` with a step to values of its own grid."""
-    low, high, middle = target.values(entry)
-    least, most = 0, grid_size(entry) - 1
-    if entry.min_value <= 0 and target.relation.is_identity:
-        least = math.floor(-entry.min_value / entry.step) + 1
-
-    def clip(index: int) -> int:
-        return min(max(index, least), most)
-
-    start, end = sorted((grid_position(entry, low), grid_position(entry, high)))
-    first, last = target.keep(
-        clip(math.ceil(start - TOLERANCE)),
-        clip(math.floor(end + TOLERANCE)),
-        (least, most),
-        lambda index: grid_value(entry, index),
-    )
-    if entry.sampling == "reverse_log" and last - first < most:
-        values = [grid_value(entry, index) for index in range(last, first - 1, -1)]
-        return _choice(entry, values, target, ordered=True)
-    return part_of_grid(entry, first, last, middle)
-
-
-def _narrow_choice(entry: Any, target: _Target) -> Any:
-    """Narrow a `Choice` to values of its own, in their order."""
-    in_order = sorted(set(entry.values), key=target.relation.rate)
-    rates = [target.relation.rate(value) for value in in_order]
-    inside = [
-        index
-        for index, rate in enumerate(rates)
-        if decades_outside(rate, target.low, target.high) < TOLERANCE
-    ] or [min(range(len(in_order)), key=lambda index: target.outside(in_order[index]))]
-    first, last = target.keep(inside[0], inside[-1], (0, len(in_order) - 1), in_order.__getitem__)
-    kept = in_order[first : last + 1]
-    values = [value for value in entry.values if value in kept]
-    return _choice(entry, values, target, ordered=entry.ordered)
-
-
-def _choice(entry: Any, values: list[float], target: _Target, *, ordered: bool) -> Any:
-    """Return a `Choice` of `values`, with the default of `entry` where it is among them."""
-    default = min(values, key=lambda value: abs(math.log(target.relation.rate(value) / target.middle)))
-    for value in values:
-        if math.isclose(value, entry.default, rel_tol=TOLERANCE):
-            default = value
-    return hp_types.Choice(
-        entry.name, values=values, ordered=ordered, default=default, conditions=list(entry.conditions)
-    )
-
-
-def _is_inside(rate: float, lr_range: LRRange) -> bool:
-    return decades_outside(rate, lr_range.min_lr, lr_range.max_lr) <= TOLERANCE
-
-
-def _beyond(declared: tuple[float, float], lr_range: LRRange) -> str:
-    """Say where the range lies beyond the declared rates; empty where it does not."""
-    lowest, highest = declared
-    found = f"the range found, {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g},"
-    whole = lr_range.min_lr > highest or lr_range.max_lr < lowest
-    far = 1.0 if whole else SLIGHTLY
-    above, below = lr_range.max_lr > far * highest, far * lr_range.min_lr < lowest
-    if above and below:
-        return f"{found[0].upper()}{found[1:]} covers all that was declared."
-    if not (above or below):
-        return ""
-    part = f"{found[0].upper()}{found[1:]} lies" if whole else f"Part of {found} lies"
-    limit = f"above the declared maximum, {highest:.3g}"
-    if below:
-        limit = f"below the declared minimum, {lowest:.3g}"
-    return f"{part} {limit}; declare wider bounds to search there."
-
-
-def _too_few(inside: list[float], outside: list[float], lr_range: LRRange, relation: Relation) -> str:
-    """Say that no declared value lies in the range, or only one without a neighbour near it."""
-    found = f"the range found, {lr_range.min_lr:.3g} to {lr_range.max_lr:.3g},"
-    if inside[1:] or bool(inside) == bool(outside):
-        return ""
-    if inside:
-        only = _value_in_words(inside[0], relation)
-        return (
-            f"{only} is the only declared value in {found} so it is all that is left to search: declare more."
-        )
-    words = [_value_in_words(value, relation) for value in outside]
-    kept = f"two are kept: {' and '.join(words)}" if words[1:] else f"one is kept: {words[0]}"
-    return f"No declared value lies in {found} so the nearest {kept}."
-
-
-def _neighbour(inside: list[float], outside: list[float], lr_range: LRRange, relation: Relation) -> str:
-    """Say that a value outside of the range is kept beside the only one inside; empty where there is none."""
-    if not (inside and outside):
-        return ""
-    only, other = (_value_in_words(values[0], relation) for values in (inside, outside))
-    return (
-        f"{only} is the only declared value in the range found, {lr_range.min_lr:.3g} to "
-        f"{lr_range.max_lr:.3g}, so its neighbour is kept as well: {other}."
-    )
-
-
-def _value_in_words(value: float, relation: Relation) -> str:
-    return f"{value:.3g}" if relation.is_identity else f"{value:.3g} (a rate of {relation.rate(value):.3g})"
-
-
-def _few_values(entry: Any, replacement: Any) -> list[float]:
-    """Return the values that are left where they are one or two of a longer list or grid; else none."""
-    if isinstance(replacement, hp_types.Choice):
-        values = list(dict.fromkeys(replacement.values))
-    elif replacement.step is not None:
-        values = [grid_value(replacement, index) for index in range(min(grid_size(replacement), 3))]
-    elif isinstance(replacement, hp_types.Int):
-        values = list(range(replacement.min_value, min(replacement.max_value + 1, replacement.min_value + 3)))
-    else:
-        return []
-    return values if len(values) <= 2 and entry_bounds(entry) != entry_bounds(replacement) else []
+    low, high, place = (math.log10(one) for one in (*lr_range, rate))
+    return max(low - place, place - high, 0.0)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from lrtuner.errors import LearningRateError
-from lrtuner.values import check_keys, config_float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,30 +74,6 @@ class Relation:
         """Return the learning rates at the smallest and the largest value, in ascending order."""
         low, high = sorted(map(self.rate, bounds))
         return low, high
-
-    def to_config(self) -> dict[str, list[float]] | None:
-        """Return what JSON holds of the relation: its points, or None where the values are the rates."""
-        if self.is_identity:
-            return None
-        return {"values": list(self.values), "rates": list(self.rates)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None) -> Relation:
-        """Rebuild the relation that `to_config` described.
-
-        Raises:
-            ValueError: `config` is not what `to_config` returns.
-        """
-        if config is None:
-            return IDENTITY
-        check_keys(config, {"values", "rates"}, cls.__name__)
-        values, rates = (tuple(config_float(one, key) for one in config[key]) for key in ("values", "rates"))
-        if not values:
-            raise ValueError(
-                f"The config of {cls.__name__} must hold points, got {config!r}. Pass what to_config() "
-                "returned."
-            )
-        return cls(values, rates)
 
     @functools.cached_property
     def _is_logarithmic(self) -> bool:
