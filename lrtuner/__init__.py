@@ -1,4 +1,21 @@
-"""One cheap sweep finds a good learning-rate range, then KerasTuner searches inside of it."""
+"""One cheap sweep finds a good learning-rate range, then KerasTuner searches inside of it.
+
+To read the code, begin here, and go on in this order:
+
+| module | what it is |
+|---|---|
+| `tuners` | `RandomSearch` and the other tuners, and `narrowed_space`: what a user calls |
+| `oracle` | `LRRangeOracle`; its docstring follows a sweep from stop to stop |
+| `hypermodel` | the trial of a sweep, from its order to its answer |
+| `results` | what a search has found, and its file |
+| `plot`, `__main__`, `tensorboard`, `messages` | how that is shown |
+| `kerastuner` | what is touched of KerasTuner beneath its public names |
+| `errors` | all errors but `NoRangeError` |
+| `sweep/` | the sweep of one model; knows Keras, and no KerasTuner |
+| `curve/` | the curve, and the range that is read off it; knows numpy alone |
+| `search/` | which sweeps a search needs, and what becomes of their ranges |
+| `space/` | one hyperparameter: found, narrowed, replaced |
+"""
 
 from __future__ import annotations
 
@@ -19,14 +36,15 @@ _HOME = {
     "LRRangeOracle": "oracle",
     "NoRangeError": "curve.lr_range",
     "RandomSearch": "tuners",
-    "SearchResults": "search_results",
-    "Sweep": "search.record",
+    "SearchResults": "results",
+    "Sweep": "results",
     "Training": "curve.curve",
     "Tuner": "tuners",
     "UnusableModelError": "errors",
     "find_lr": "sweep.find",
-    "load": "loading",
-    "narrowed_space": "narrowed",
+    "is_sweep": "search.protocol",
+    "load": "results",
+    "narrowed_space": "tuners",
     "suggest_range": "curve.rules",
 }
 __all__ = list(_HOME)
@@ -37,14 +55,19 @@ if TYPE_CHECKING:
     from lrtuner.curve.rules import suggest_range
     from lrtuner.errors import UnusableModelError
     from lrtuner.hypermodel import LRRangeHyperModel
-    from lrtuner.loading import load
-    from lrtuner.narrowed import narrowed_space
     from lrtuner.oracle import LRRangeOracle
-    from lrtuner.search.record import Sweep
-    from lrtuner.search_results import SearchResults
+    from lrtuner.results import SearchResults, Sweep, load
+    from lrtuner.search.protocol import is_sweep
     from lrtuner.sweep.find import find_lr
     from lrtuner.sweep.finder import LRFinder
-    from lrtuner.tuners import BayesianOptimization, GridSearch, Hyperband, RandomSearch, Tuner
+    from lrtuner.tuners import (
+        BayesianOptimization,
+        GridSearch,
+        Hyperband,
+        RandomSearch,
+        Tuner,
+        narrowed_space,
+    )
 
 
 def __getattr__(name: str) -> Any:

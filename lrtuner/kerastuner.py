@@ -2,27 +2,23 @@
 
 Whoever reads a new version of KerasTuner need look at three places: this module; `replace_entry` and
 `remove_entry` in `lrtuner.space.entries`; and the methods that `LRRangeOracle` and `Tuner` override under the
-names that KerasTuner gives them (`_set_project_dir`, `_populate_initial_space`).
+names that KerasTuner gives them (`_set_project_dir`, `_populate_initial_space`,
+`_configure_tensorboard_dir`).
 """
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.src.backend import io
 
-# Methods that KerasTuner's oracles call on themselves.
-POPULATE_SPACE = "populate_space"
-SAVE = "save"
-SAVE_TRIAL = "_save_trial"
-NEXT_COMBINATION = "_get_next_combination"
-
-# The name of the objective that KerasTuner puts in the place of none.
-_NO_OBJECTIVE = "default_objective"
+from lrtuner.results import write_file
 
 
 def intercept(oracle: kt.Oracle, name: str, around: Callable[..., Any]) -> None:
@@ -53,23 +49,13 @@ def intercept(oracle: kt.Oracle, name: str, around: Callable[..., Any]) -> None:
     setattr(oracle, name, intercepted)
 
 
-def is_own_way(original: Any, name: str) -> bool:
-    """Return whether a class of the user's overrides a method of `keras_tuner.Oracle`.
-
-    Args:
-        original: The bound method.
-        name: Its name.
-    """
-    return getattr(original, "__func__", None) is not getattr(kt.Oracle, name)
-
-
 def is_chief() -> bool:
     """Return whether this process is, or this thread plays, the chief of a distributed search.
 
     KerasTuner says so in the environment, and its own tests change the environment for single threads. So ask
     while the tuner is made, and keep the answer.
     """
-    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
+    return is_distributed() and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
 def is_distributed() -> bool:
@@ -82,14 +68,7 @@ def is_worker(tuner: kt.Tuner) -> bool:
     return bool(tuner._is_worker())
 
 
-def tuner_file(tuner: kt.Tuner) -> str:
-    """Return the path of the file that KerasTuner keeps for a tuner."""
-    return str(tuner._get_tuner_fname())
-
-
-def set_project(oracle: kt.Oracle, directory: Any, project_name: str) -> None:
-    """Tell an oracle its project directory."""
-    oracle._set_project_dir(directory, project_name)
+# --- Files --------------------------------------------------------------------------------------------------
 
 
 def has_project(oracle: kt.Oracle) -> bool:
@@ -103,14 +82,70 @@ def project_directory(oracle: kt.Oracle) -> str:
     return os.path.join(str(oracle._directory), oracle._project_name)
 
 
-def retry_queue(oracle: kt.Oracle) -> list[str]:
-    """Return the ids of the trials that an oracle will run again."""
-    return list(oracle._retry_queue)
+def check_writable(directory: str) -> None:
+    """Raise before any training if a project directory can't be written.
+
+    Raises:
+        OSError: It can't be made, or nothing can be made in it.
+    """
+    # A name of its own, since all processes of a distributed search look at once.
+    probe = os.path.join(directory, f".{uuid.uuid4().hex}")
+    try:
+        io.makedirs(probe)
+        io.rmtree(probe)
+    except Exception as error:
+        # TensorFlow's errors, for a URL such as gs://, are no OSErrors.
+        raise OSError(
+            f"The project directory {directory!r} can't be written ({error}): pass another `directory` to "
+            "the tuner."
+        ) from error
 
 
-def set_retry_queue(oracle: kt.Oracle, trial_ids: list[str]) -> None:
-    """Say which trials an oracle will run again."""
-    oracle._retry_queue = trial_ids
+def remove_directories(pattern: str) -> None:
+    """Remove all directories whose paths fit a pattern."""
+    for path in io.glob(pattern):
+        io.rmtree(path)
+
+
+def save_oracle(oracle: kt.Oracle, original: Callable[[], None]) -> None:
+    """Write an oracle's state in one step, where its class does not save in a way of its own."""
+    if type(oracle).save is kt.Oracle.save:
+        write_file(oracle._get_oracle_fname(), json.dumps(oracle.get_state()))
+    else:
+        original()
+
+
+def save_trial(oracle: kt.Oracle, original: Callable[[Any], None], trial: Any) -> None:
+    """Write a trial's state in one step, where the oracle's class does not save it in a way of its own."""
+    if type(oracle)._save_trial is kt.Oracle._save_trial:
+        path = os.path.join(oracle._get_trial_dir(trial.trial_id), "trial.json")
+        write_file(path, json.dumps(trial.get_state()))
+    else:
+        original(trial)
+
+
+def save_tuner(tuner: kt.Tuner) -> None:
+    """Write a tuner's state in one step."""
+    write_file(tuner._get_tuner_fname(), json.dumps(tuner.get_state()))
+
+
+def reload(oracle: kt.Oracle) -> None:
+    """Load an oracle's state, and its trials as far as it knows of them.
+
+    KerasTuner writes a trial before the oracle. After a kill in between, the oracle would count a trial that
+    it has not begun, and repeat one that it has scored.
+    """
+    oracle.reload()
+    for trial_id in set(oracle.trials) - set(oracle.start_order):
+        del oracle.trials[trial_id]
+    for trial_id in list(oracle._retry_queue):
+        if oracle.trials[trial_id].status in ("COMPLETED", "FAILED"):
+            oracle._retry_queue.remove(trial_id)
+            if trial_id not in oracle.end_order:
+                oracle.end_order.append(trial_id)
+
+
+# --- Proposals ----------------------------------------------------------------------------------------------
 
 
 def most_collisions(oracle: kt.Oracle) -> int:
@@ -118,9 +153,14 @@ def most_collisions(oracle: kt.Oracle) -> int:
     return int(oracle._max_collisions)
 
 
-def was_tried(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
-    """Return whether a trial of the oracle has had the same values."""
-    return oracle._compute_values_hash(values) in oracle._tried_so_far
+def may_ask_for_another(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
+    """Return whether a trial had the same values, and the oracle can be asked again for others.
+
+    Only a random search can: Hyperband notes where it has put a proposal, and a Gaussian process would
+    propose the same again.
+    """
+    is_random = isinstance(oracle, kt.oracles.RandomSearchOracle)
+    return is_random and oracle._compute_values_hash(values) in oracle._tried_so_far
 
 
 def repeats_a_failure(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
@@ -128,42 +168,34 @@ def repeats_a_failure(oracle: kt.Oracle, values: Mapping[str, Any]) -> bool:
 
     Its Gaussian process does not learn from failed trials. It would propose the same until the search dies.
     """
-    if not isinstance(oracle, kt.oracles.BayesianOptimizationOracle):
-        return False
-    failed = [trial for trial in oracle.trials.values() if trial.status in ("FAILED", "INVALID")]
-    return any(
-        all(_is_alike(value, trial.hyperparameters.values.get(name)) for name, value in values.items())
-        for trial in failed
+
+    def is_alike(one: Any, other: Any) -> bool:
+        if isinstance(one, float) and isinstance(other, float):
+            return math.isclose(one, other, rel_tol=0.01)
+        return bool(one == other)
+
+    return isinstance(oracle, kt.oracles.BayesianOptimizationOracle) and any(
+        all(is_alike(value, trial.hyperparameters.values.get(name)) for name, value in values.items())
+        for trial in oracle.trials.values()
+        if trial.status in ("FAILED", "INVALID")
     )
 
 
-def _is_alike(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=0.01)
-    return bool(one == other)
-
-
-def first_proposal(oracle: kt.Oracle) -> dict[str, Any]:
-    """Return the values that an oracle would now propose for its first trial, and leave the oracle as it is.
-
-    Empty for a class that is not KerasTuner's: whether its whole state can be put back is not known.
-    """
-    searches_at_random = (
-        kt.oracles.RandomSearchOracle,
-        kt.oracles.BayesianOptimizationOracle,
-        kt.oracles.HyperbandOracle,
-    )
-    if type(oracle) not in searches_at_random:
+def first_values(oracle: kt.Oracle) -> dict[str, Any]:
+    """Return the values that the first trial of a search that begins at random will have; else none."""
+    if type(oracle).populate_space not in _BEGIN_AT_RANDOM:
         return {}
-    state = copy.deepcopy(oracle.get_state())
-    # `set_state` makes new ones of these. The user may hold the space, or have set a Gaussian process.
-    kept = {name: value for name, value in vars(oracle).items() if name in ("hyperparameters", "gpr")}
-    try:
-        response = type(oracle).populate_space(oracle, "0")
-    finally:
-        oracle.set_state(state)
-        vars(oracle).update(kept)
-    return dict(response.get("values") or {})
+    kept = oracle._seed_state, set(oracle._tried_so_far)
+    values = oracle._random_values()
+    oracle._seed_state, oracle._tried_so_far = kept
+    return values or {}
+
+
+_BEGIN_AT_RANDOM = (
+    kt.oracles.RandomSearchOracle.populate_space,
+    kt.oracles.BayesianOptimizationOracle.populate_space,
+    kt.oracles.HyperbandOracle.populate_space,
+)
 
 
 def random_proposal(oracle: kt.oracles.BayesianOptimizationOracle) -> dict[str, Any]:
@@ -185,27 +217,22 @@ def combinations_asked(oracle: kt.Oracle) -> int | None:
 
 def objective_names(oracle: kt.Oracle) -> tuple[str, ...]:
     """Return the names of the metrics that an oracle looks at."""
-    several = getattr(oracle.objective, "objectives", [oracle.objective])
-    return tuple(str(objective.name) for objective in several)
+    return tuple(str(objective.name) for objective in _objectives(oracle))
 
 
-def tensorboard_hparams(space: kt.HyperParameters) -> list[Any]:
-    """Return the hyperparameters of a space as TensorBoard's, as KerasTuner writes them for each trial.
+def check_objective(oracle: kt.Oracle) -> None:
+    """Raise if the direction of an objective is none of KerasTuner's.
 
-    Args:
-        space: The space; inactive hyperparameters are returned, too.
+    Raises:
+        ValueError: It is neither "min" nor "max".
     """
-    from keras_tuner.src.engine import tuner_utils
-    from tensorboard.plugins.hparams import api
-
-    found: list[Any] = []
-    for entry in space.space:
-        alone = kt.HyperParameters()
-        alone.merge([type(entry).from_config({**entry.get_config(), "conditions": []})])
-        found += tuner_utils.convert_hyperparams_to_hparams(alone, api)
-    return found
+    for objective in _objectives(oracle):
+        if objective.direction not in ("min", "max"):
+            raise ValueError(
+                f"The direction of the objective {objective.name!r} must be 'min' or 'max', got "
+                f"{objective.direction!r}: write keras_tuner.Objective({objective.name!r}, 'max'), say."
+            )
 
 
-def has_objective(oracle: kt.Oracle) -> bool:
-    """Return whether the user gave the search an objective."""
-    return bool(oracle.objective.name != _NO_OBJECTIVE)
+def _objectives(oracle: kt.Oracle) -> list[Any]:
+    return list(getattr(oracle.objective, "objectives", [oracle.objective]))

@@ -1,38 +1,74 @@
 """The oracle that sweeps the learning rate first and then hands off to the user's own search.
 
-One sweep serves a search whose settings all have the same range. Where some, such as the optimizer, move it,
-each gets a sweep of its own: the space is narrowed to the union of the ranges, and what the wrapped oracle
-proposes is moved into the range of its own setting before the trial is made.
+The way of a sweep. Each stop is called by the one before it, or gets what that one returned:
 
-This module has what KerasTuner calls, and the lock. What is done about sweeps is in
-`lrtuner.search.sweeping`, what the user looks at afterwards in `lrtuner.findings`, and what a chief and its
-workers tell each other in `lrtuner.search.protocol`.
+1. `LRRangeOracle.create_trial` is asked for a trial; `LRRangeOracle.due_sweep` sees that a sweep comes first.
+2. `Sweeps.next_trial` makes its trial, which carries an `Order`.
+3. `Tuner.run_sweep` takes the trial, or the loop of a tuner of KerasTuner's does.
+4. `LRRangeHyperModel.run_sweep` runs the user's code with it, up to the first `model.fit` and beyond.
+5. `sweep_fit` sweeps there: an `LRCurve`, which goes back in an `Answer`.
+6. `LRRangeOracle.end_trial` gets it, and asks `Sweeps.ended` which sweep it concludes.
+7. `read_sweep` reads the range off the curve, with `suggest_range`: a `Sweep`.
+8. `SettingRanges.add` narrows the hyperparameter to it, with `narrow_entry`.
+9. `SettingRanges.narrow_space` puts the union of all ranges in the search space.
+10. `sweep_ended` tells the user.
+11. `SettingRanges.move_inside` moves what the wrapped oracle proposes into the range of its setting.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import math
+import os
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import kerastuner
+from lrtuner import kerastuner, messages
+from lrtuner.curve.lr_range import LRRange, NoRangeError
 from lrtuner.curve.rules import Rule
-from lrtuner.findings import Findings
-from lrtuner.notebook import nothing_if_it_fails, picture, plain_if_it_fails, sweeps_as_html
-from lrtuner.proxy import oracle_to_wrap
+from lrtuner.results import (
+    PICTURE_FILE,
+    STATE_FILE,
+    FinishedTrial,
+    SearchRecord,
+    SearchResults,
+    Sweep,
+    files_at,
+    write_file,
+)
 from lrtuner.search import protocol
-from lrtuner.search.files import check_writable
+from lrtuner.search.learning_rates import LearningRates
 from lrtuner.search.options import OPTION_NAMES, SweepOptions
-from lrtuner.search.presence import Presence
-from lrtuner.search.sweeping import Sweeping
+from lrtuner.search.protocol import Answer
+from lrtuner.search.ranges import SettingRanges, read_sweep
+from lrtuner.search.sweeps import Job, Sweeps
+from lrtuner.space.narrowing import number_of_values
+
+# Seconds between two questions of a tuner that waits for the sweep of another.
+_IDLE_PAUSE = 0.5
+
+NO_RUNNER = (
+    "This tuner does not run the learning-rate sweep that LRRangeOracle asks for. Either use lrtuner.Tuner "
+    "(or lrtuner.RandomSearch, BayesianOptimization, Hyperband, GridSearch) in place of KerasTuner's, or "
+    "wrap the hypermodel: hypermodel=lrtuner.LRRangeHyperModel(build_model). A sweep needs a Keras model: a "
+    "tuner of other models, such as SklearnTuner, takes the search's own oracle as it is."
+)
 
 
-class LRRangeOracle(Findings):
+def _of_wrapped(name: str) -> Any:
+    """Return a method of `keras_tuner.Oracle` that is the wrapped oracle's; attributes need none."""
+
+    def method(self: LRRangeOracle, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.oracle, name)(*args, **kwargs)
+
+    return functools.wraps(getattr(kt.Oracle, name))(method)
+
+
+class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
     """Narrows the learning-rate space with a cheap sweep, then hands off to another oracle.
 
     First comes a sweep: a hundred batches of training or more, in which the learning rate rises from `min_lr`
@@ -51,7 +87,7 @@ class LRRangeOracle(Findings):
     >>> tuner = lrtuner.Tuner(oracle, build_model)
 
     Attributes and methods that are not listed here are the wrapped oracle's, `trials` and `get_best_trials`
-    among them.
+    among them. What is set is set there, too, where that has such an attribute.
 
     Args:
         oracle: The `keras_tuner.Oracle` that runs the search. Without one, `objective`, `max_trials`, `seed`
@@ -72,33 +108,24 @@ class LRRangeOracle(Findings):
         batch_size_scaling: Boolean, whether a range moves with the square root of the batch size, where a
             hyperparameter is the `batch_size` of `fit`: 10 times the batch, half a decade up (Krizhevsky
             2014, arXiv:1404.5997).
+        shuffle: Boolean, whether a sweep may draw its batches in random order. `False` keeps the given one.
+        require_range: Boolean, whether to raise `NoRangeError` where a search would go on in the declared
+            space.
         lease: Float, seconds that a worker of a distributed search has for a sweep. Then the sweep is given
             to another worker, and whichever ends it first counts.
         **kwargs: Arguments of the `RandomSearchOracle` where `oracle` is left out.
 
     Attributes:
         oracle: The wrapped oracle.
-        given_space: The `keras_tuner.HyperParameters` that it had when it was wrapped.
-        sweeps: List of `Sweep`, finished ones only.
-        lr_range: The `LRRange` that the sweep found, or `None`; the smallest one that holds all where several
-            sweeps found one.
         run_sweep: Runs the trial of a sweep and ends it. lrtuner's own tuners set it while they search.
             Without it, `create_trial` returns sweeps as trials.
 
     Raises:
         TypeError: `oracle` is not an oracle or is wrapped already, keyword arguments come beside one, or an
             option is of the wrong type.
-        ValueError: The bounds, the number of steps, the rule's name or the lease make no sense.
+        ValueError: The bounds, the number of steps, the rule's name, the lease or the objective's direction
+            make no sense.
     """
-
-    _OWN = Findings._OWN | {
-        "_options",
-        "given_space",
-        "_presence",
-        "_is_chief",
-        "_sweeps_with_metrics",
-        "run_sweep",
-    }
 
     def __init__(
         self,
@@ -111,11 +138,13 @@ class LRRangeOracle(Findings):
         rule: str | Rule = "curve_and_optimizer",
         sweep_per: Sequence[str] | None = None,
         batch_size_scaling: bool = True,
+        shuffle: bool = True,
+        require_range: bool = False,
         lease: float = 600.0,
         **kwargs: Any,
     ) -> None:
         # The base class is not initialised: all of its state is the wrapped oracle's.
-        oracle = oracle_to_wrap(oracle, kwargs)
+        oracle = _oracle_to_wrap(oracle, kwargs)
         self._options = SweepOptions(
             learning_rate=learning_rate,
             min_lr=min_lr,
@@ -124,61 +153,75 @@ class LRRangeOracle(Findings):
             rule=rule,
             sweep_per=sweep_per,
             batch_size_scaling=batch_size_scaling,
+            shuffle=shuffle,
+            require_range=require_range,
             lease=lease,
         )
-        self.oracle = oracle
-        self.given_space = oracle.get_space()
-        self._sweeping = Sweeping(oracle, self._options)
-        self._presence = Presence()
-        # Neither of the two is synchronized: every call into one that changes it holds this lock. A thread
-        # that holds it never waits for KerasTuner's own lock of the wrapped oracle: whoever needs both has
-        # that one first.
-        self._lock = threading.RLock()
-        self._is_chief = False
+        self._names = LearningRates(oracle, self._options)
+        self._ranges = SettingRanges(oracle, self._names)
+        self._sweeps = Sweeps(oracle, self._options, self._names, self._ranges)
         self.run_sweep: Callable[[Any], None] | None = None
-        # The sweeps whose training code has reported metrics by itself.
-        self._sweeps_with_metrics: set[str] = set()
-        # The wrapped oracle proposes and saves itself from inside of its own calls. All that comes here.
-        sweeping, locked = self._sweeping, self._locked
-        kerastuner.intercept(oracle, kerastuner.POPULATE_SPACE, locked(sweeping.propose))
-        kerastuner.intercept(oracle, kerastuner.SAVE, locked(sweeping.save))
-        kerastuner.intercept(oracle, kerastuner.SAVE_TRIAL, locked(sweeping.project.save_trial))
+        # Held in every public method but while a tuner waits, a sweep runs or a picture is drawn.
+        self._lock = threading.RLock()
+        # What the wrapped oracle has proposed for a trial that waits for the sweep of its setting, by trial.
+        self._held: dict[str, dict[str, Any]] = {}
+        self._is_chief = self._has_runner = self._is_restored = self._is_saved = False
+        self._keeps_pictures = True
+        # From here on, what is set is set there where that has such an attribute.
+        self.oracle = oracle
+        # The wrapped oracle proposes and saves itself from inside of its own calls.
+        kerastuner.intercept(oracle, "populate_space", self._propose)
+        kerastuner.intercept(oracle, "save", self._save)
+        kerastuner.intercept(oracle, "_save_trial", functools.partial(kerastuner.save_trial, oracle))
         if isinstance(oracle, kt.oracles.GridSearchOracle):
-            kerastuner.intercept(oracle, kerastuner.NEXT_COMBINATION, locked(sweeping.next_combination))
+            kerastuner.intercept(oracle, "_get_next_combination", self._next_combination)
 
-    def _locked(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that holds the lock while it calls another."""
-
-        def locked(*args: Any, **kwargs: Any) -> Any:
-            with self._lock:
-                return call(*args, **kwargs)
-
-        return locked
+    # --- The wrapped oracle's attributes and methods --------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._options, name) if name in OPTION_NAMES else super().__getattr__(name)
+        if "oracle" not in vars(self):
+            # Not set yet, as while being copied.
+            raise AttributeError(name)
+        return getattr(self._options if name in OPTION_NAMES else self.oracle, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in OPTION_NAMES:
+        if name in vars(self) or "oracle" not in vars(self):
+            object.__setattr__(self, name, value)
+        elif name in OPTION_NAMES:
             self._options.change(name, value)
+        elif hasattr(self.oracle, name):
+            setattr(self.oracle, name, value)
         else:
-            super().__setattr__(name, value)
+            object.__setattr__(self, name, value)
+
+    get_space = _of_wrapped("get_space")
+    populate_space = _of_wrapped("populate_space")
+    score_trial = _of_wrapped("score_trial")
+    get_best_trials = _of_wrapped("get_best_trials")
+    remaining_trials = _of_wrapped("remaining_trials")
+    get_state = _of_wrapped("get_state")
+    set_state = _of_wrapped("set_state")
+
+    def save(self) -> None:
+        """Save the wrapped oracle and the sweeps in the project directory."""
+        with self._lock:
+            self.oracle.save()
 
     # --- What a tuner calls before the search ---------------------------------------------------------------
 
     def _set_project_dir(self, directory: Any, project_name: str) -> None:
-        kerastuner.set_project(self.oracle, directory, project_name)
-        check_writable(directory, project_name)
+        self.oracle._set_project_dir(directory, project_name)
+        kerastuner.check_writable(self._path())
         # Asked once, here, where the tuner is made: not all of a chief's threads can tell.
         self._is_chief = kerastuner.is_chief()
-        if self._is_chief:
-            with self._lock:
-                self._sweeping.schedule.all_come_first = True
+        self._sweeps.all_come_first |= self._is_chief
+
+    def _path(self, *names: str) -> str:
+        return os.path.join(kerastuner.project_directory(self.oracle), *names)
 
     def expect_sweeps(self) -> None:
         """Tell the oracle that its tuner runs sweeps, whatever it does to collect the search space."""
-        with self._lock:
-            self._sweeping.schedule.has_runner = True
+        self._has_runner = True
 
     def update_space(self, hyperparameters: kt.HyperParameters) -> None:
         """Add new hyperparameters to the search space, see `keras_tuner.Oracle`.
@@ -187,11 +230,10 @@ class LRRangeOracle(Findings):
             ValueError: The tuner that collects its space here would not run any sweep.
         """
         with self._lock:
-            if protocol.announces_runner(hyperparameters):
-                self._sweeping.schedule.has_runner = True
-            elif kerastuner.has_project(self.oracle):
-                self._sweeping.schedule.require_runner()
-        self.oracle.update_space(hyperparameters)
+            self._has_runner = self._has_runner or protocol.announces_runner(hyperparameters)
+            if kerastuner.has_project(self.oracle) and not self._has_runner:
+                raise ValueError(NO_RUNNER)
+            self.oracle.update_space(hyperparameters)
 
     def check_space(self, hyperparameters: kt.HyperParameters) -> None:
         """Raise if what is to be swept is not declared as it must be.
@@ -204,26 +246,31 @@ class LRRangeOracle(Findings):
             ValueError: A hyperparameter of `sweep_per` has too many values for a sweep each, or is not found.
         """
         with self._lock:
-            self._sweeping.names.check_space(hyperparameters)
-
-    def check_declaration(self, hyperparameters: kt.HyperParameters, *, may_come_late: bool = False) -> None:
-        """Warn if the learning rate is declared otherwise than when the sweep was run.
-
-        Args:
-            hyperparameters: What the hypermodel declares now.
-            may_come_late: Whether a `fit` of the user's own may declare the learning rate yet.
-        """
-        with self._lock:
-            self._sweeping.names.check_declaration(hyperparameters, may_come_late=may_come_late)
+            self._names.check_space(hyperparameters)
 
     def skip_sweeps(self, reason: str) -> None:
         """Go on in the declared space, without a sweep.
 
         Args:
             reason: Why, for the warning.
+
+        Raises:
+            NoRangeError: The options require a range.
         """
         with self._lock:
-            self._sweeping.skip(reason)
+            if self.require_range:
+                raise NoRangeError(f"No learning-rate sweep: {reason}.")
+            messages.no_sweep(reason)
+            self._sweeps.search_may_begin = True
+            self._is_saved = False
+
+    def sweep_all_first(self, *, keeps_pictures: bool) -> None:
+        """Have all sweeps run before the first trial.
+
+        Args:
+            keeps_pictures: Whether to draw them; there is no need where the directory is thrown away.
+        """
+        self._sweeps.all_come_first, self._keeps_pictures = True, keeps_pictures
 
     # --- What a tuner calls during the search ---------------------------------------------------------------
 
@@ -242,80 +289,116 @@ class LRRangeOracle(Findings):
         while self.run_sweep is not None and protocol.is_sweep(trial.hyperparameters):
             self.run_sweep(trial)
             trial = self._next_trial(tuner_id)
+        if trial.status == "IDLE" and len(self._sweeps):
+            # It will ask at once, and a chief serves one tuner at a time: all who wait together keep nobody
+            # else from being served for longer than one pause.
+            time.sleep(_IDLE_PAUSE / max(len(self.tuner_ids), 1))
         return trial
 
     def _next_trial(self, tuner_id: str) -> Any:
-        """Return the trial of a sweep that is due, else the wrapped oracle's next trial."""
-        trial = None
-        if self._presence.error is None:
-            with self._an_error_ends_the_search():
-                trial = self._due_sweep(tuner_id)
-                if trial is None:
-                    trial = self.oracle.create_trial(tuner_id)
-                    if trial.status == "IDLE":
-                        # What it proposed may need a sweep first.
-                        trial = self._due_sweep(tuner_id) or trial
-        self._pause_if_idle(trial)
         with self._lock:
-            if trial is None or self._presence.error is not None:
-                return protocol.news_trial(protocol.news_id(), self._presence.error)
-            if trial.status == "STOPPED":
-                self._presence.dismiss(tuner_id)
-                self._sweeping.finish()
-        return trial
-
-    def _due_sweep(self, tuner_id: str) -> Any:
-        """Return the trial of a sweep, one that waits for a sweep, or None if no sweep is due."""
-        with self._lock:
-            trial = self._sweeping.next_trial(tuner_id, time.monotonic())
-            if trial is not None:
-                self._presence.call_back(tuner_id)
+            trial = self.due_sweep(tuner_id)
+            if trial is None:
+                trial = self.oracle.create_trial(tuner_id)
+                if trial.status == "IDLE":
+                    # What it proposed may need a sweep first.
+                    trial = self.due_sweep(tuner_id) or trial
+            if self._is_chief:
+                protocol.to_wire(trial)
             return trial
 
-    def _pause_if_idle(self, trial: Any) -> None:
-        """Keep a tuner waiting that would ask again at once."""
+    def due_sweep(self, tuner_id: str) -> Any:
+        """Return the trial of a sweep, one that waits for a sweep, or None if no sweep is due.
+
+        Args:
+            tuner_id: String, who asks.
+
+        Raises:
+            ValueError: There can be no sweep as the learning rates or the other hyperparameters are declared.
+        """
         with self._lock:
-            is_idle = trial is not None and trial.status == "IDLE" and len(self._sweeping.schedule) > 0
-            pause = self._presence.pause() if is_idle else 0.0
-        time.sleep(pause)
+            self.restore()
+            why_none = self._sweeps.add_first()
+            if why_none is not None:
+                self.skip_sweeps(why_none)
+            now = time.monotonic()
+            for job in self._sweeps.given_up(now):
+                self._conclude(job, Answer(error=self._sweeps.why_given_up(job)), job.hyperparameters)
+            return self._sweeps.next_trial(tuner_id, now)
 
     def end_trial(self, *args: Any, **kwargs: Any) -> None:
-        """End a trial of the wrapped oracle, or a sweep: read its range and narrow the space."""
+        """End a trial of the wrapped oracle, or a sweep: read its range and narrow the space.
+
+        Raises:
+            NoRangeError: The sweep has found no range, and the options require one.
+        """
         trial: Any = args[0] if args else kwargs.get("trial")
         if not protocol.is_own_trial(getattr(trial, "trial_id", None)):
-            with self._an_error_ends_the_search():
+            with self._lock:
                 self.oracle.end_trial(*args, **kwargs)
             return
-        error = protocol.fatal_error(trial)
-        with self._an_error_ends_the_search(), self._lock:
-            if error is not None:
-                self._presence.end_search(error)
+        with self._lock:
+            protocol.from_wire(trial)
+            answer = protocol.answer_in(trial)
+            job = self._sweeps.ended(trial, answer)
+            if job is None:
                 return
-            self._presence.hear(self._sweeping.schedule.worker_of(trial.trial_id))
-            self._sweeping.end(trial)
+            # What the training code declared first is part of the search from here on, and so is what only
+            # other branches of the build function declare: a grid or a Gaussian process needs the whole
+            # space at once.
+            if self.oracle.allow_new_entries:
+                self.oracle.update_space(trial.hyperparameters)
+            if not self._ranges.sweeps and answer.settings is not None:
+                self._names.keep(answer.learning_rates)
+        self._conclude(job, answer, trial.hyperparameters)
+
+    def _conclude(self, job: Job, answer: Answer, hyperparameters: kt.HyperParameters) -> None:
+        """Read a sweep's range, narrow the space to it, and tell the user."""
+        with self._lock:
+            sweep = read_sweep(answer, hyperparameters.copy(), job.learning_rate, self._options.rule)
+            narrowed = self._ranges.add(sweep, answer.settings, job.setting)
+            self._sweeps.conclude(job)
+            before = self._combinations()
+            self._ranges.narrow_space()
+            left, asked = self._combinations(), kerastuner.combinations_asked(self.oracle)
+            # KerasTuner makes a directory for any trial. A sweep leaves no checkpoint there.
+            kerastuner.remove_directories(self._path(f"trial_{protocol.SWEEP_PREFIX}*"))
+            self._is_saved = False
+            self.oracle.save()
+        messages.sweep_ended(
+            sweep,
+            narrowed,
+            label=self._names.label(sweep.learning_rate, sweep.setting),
+            held=self._ranges.other_rates(sweep),
+            # A chief has one thread for all workers, and draws when the search is over.
+            picture="" if self._is_chief else self.save_picture(),
+            verbose=self.verbose,
+        )
+        if narrowed is None and self.require_range:
+            raise NoRangeError(sweep.reason)
+        if asked is not None and left < min(before, asked):
+            is_hyperband = isinstance(self.oracle, kt.oracles.HyperbandOracle)
+            messages.few_combinations(left, asked, is_hyperband=is_hyperband, verbose=self.verbose)
+
+    def _combinations(self) -> float:
+        """Return how many combinations of values the search space holds at most."""
+        return math.prod(number_of_values(entry) for entry in self.oracle.hyperparameters.space)
 
     def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Any:
-        """Record a trial's metrics; a sweep has none."""
-        if not protocol.is_own_trial(trial_id):
-            return self.oracle.update_trial(trial_id, metrics, step=step)
+        """Record a trial's metrics; of a sweep, that there are some."""
         with self._lock:
-            self._sweeps_with_metrics.add(trial_id)
-        return self.get_trial(trial_id)
+            if not protocol.is_own_trial(trial_id):
+                return self.oracle.update_trial(trial_id, metrics, step=step)
+            trial = self._sweeps.trial(trial_id)
+            if not trial.metrics.exists(self.objective.name):
+                trial.metrics.register(self.objective.name, self.objective.direction)
+            return trial
 
     def get_trial(self, trial_id: str) -> Any:
-        """Return the trial of that id; a sweep's has no values of metrics.
-
-        Workers ask here for news of the search, too. So a call under such an id is a sign of life.
-        """
-        if not protocol.is_own_trial(trial_id):
-            return self.oracle.get_trial(trial_id)
+        """Return the trial of that id, see `keras_tuner.Oracle`."""
         with self._lock:
-            self._presence.hear(protocol.asks_for_news(trial_id))
-            trial = protocol.news_trial(trial_id, self._presence.error)
-            if trial_id in self._sweeps_with_metrics:
-                # KerasTuner asks so whether a `run_trial` of the user's own needs to return anything.
-                trial.metrics.register(self.objective.name, self.objective.direction)
-        return trial
+            is_own = protocol.is_own_trial(trial_id)
+            return self._sweeps.trial(trial_id) if is_own else self.oracle.get_trial(trial_id)
 
     # --- What a chief looks at to see whether it may end ----------------------------------------------------
 
@@ -323,79 +406,304 @@ class LRRangeOracle(Findings):
     def ongoing_trials(self) -> dict[str, Any]:
         """Who runs what, the sweep included: a chief waits until nobody runs anything."""
         with self._lock:
-            if self._presence.error is not None:
-                return {}
-            return {**self.oracle.ongoing_trials, **self._sweeping.schedule.running()}
+            return {**self.oracle.ongoing_trials, **self._sweeps.running()}
 
     @property
     def tuner_ids(self) -> set[str]:
-        """The tuners at work, those included that the wrapped oracle has not heard of yet.
+        """The tuners at work, those included that run a sweep or wait for one."""
+        with self._lock:
+            return {*self.oracle.tuner_ids, *self._sweeps.tuner_ids}
+
+    # --- What the wrapped oracle calls ----------------------------------------------------------------------
+
+    def _propose(self, original: Callable[[str], dict[str, Any]], trial_id: str) -> dict[str, Any]:
+        """Propose as the wrapped oracle does, with each learning rate in the range of its setting.
+
+        If that range is not known yet, the proposal is held until its sweep is done. What a Bayesian search
+        proposes although it has failed before is replaced by a random proposal.
+        """
+        repeats = False
+        for _ in range(kerastuner.most_collisions(self.oracle)):
+            response: dict[str, Any]
+            if trial_id in self._held:
+                response = self._held[trial_id]
+                self._ranges.add_new_rates(response["values"])
+            else:
+                response = kerastuner.random_proposal(self.oracle) if repeats else original(trial_id)
+            values = response.get("values")
+            if response["status"] != "RUNNING" or not values or not self._ranges.sweeps:
+                return response
+            names, settings = self._ranges.names_in_use(values), self._ranges.found_settings
+            missing = [name for name in names if self._ranges.sweep_of(name, values) is None]
+            if missing and settings is not None:
+                for name in missing:
+                    self._sweeps.add(name, settings.setting_of(values))
+                self._held = {trial_id: response}
+                return {"status": "IDLE"}
+            self._held = {}
+            moved = [self._ranges.move_inside(name, values) for name in names]
+            repeats = kerastuner.repeats_a_failure(self.oracle, values)
+            is_new = not any(moved) or not kerastuner.may_ask_for_another(self.oracle, values)
+            if is_new and not repeats:
+                return response
+        return {"status": "STOPPED", "values": None}
+
+    def _next_combination(self, original: Callable[[Any], Any], values: dict[str, Any]) -> Any:
+        """Return the next combination of a grid whose learning rates lie in the ranges of its setting."""
+        combination = original(values)
+        while combination is not None and not self._ranges.belongs_to_grid(combination):
+            combination = original(combination)
+        return combination
+
+    def _save(self, original: Callable[[], None]) -> None:
+        """Save the sweeps, if they have changed, and the wrapped oracle."""
+        sweeps, path = self._sweeps, self._path(STATE_FILE)
+        # The sweeps first: a space that was narrowed by a sweep that nobody knows would be swept again. A
+        # worker that starts late with overwrite=True deletes what the chief has written, so look for it.
+        has_something = sweeps.search_may_begin or self._ranges.sweeps
+        if has_something and not (self._is_saved and files_at(path).exists(path)):
+            SearchRecord(
+                search_may_begin=sweeps.search_may_begin,
+                learning_rates=self._names.known(),
+                declarations=self._names.declarations,
+                narrowed_to=self._ranges.narrowed_to,
+                setting_space=self._ranges.found_settings,
+                sweeps=self._ranges.sweeps,
+                objective=self.objective.name,
+                direction=self.objective.direction,
+            ).write(path)
+            self._is_saved = True
+        # While a proposal is held, the oracle's notes tell of a trial that there is not yet. Read again after
+        # a kill, it would look for it.
+        if not self._held:
+            kerastuner.save_oracle(self.oracle, original)
+
+    # --- From one process to the next -----------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Load the wrapped oracle and the sweeps from the project directory.
 
         Raises:
-            RuntimeError: An error has ended the search. A chief asks here whether it may shut its server
-                down, and ends with the error instead once the other workers had the time to hear of it.
+            ValueError: The sweeps' file is damaged or of another version.
         """
-        if self._presence.error is not None:
-            time.sleep(self._presence.farewell())
-            raise RuntimeError(f"The search was ended by an error: {self._presence.error}")
-        ids: set[str] = self.oracle.tuner_ids
         with self._lock:
-            return ids | self._presence.at_work()
+            kerastuner.reload(self.oracle)
+            self.restore()
+            if isinstance(self.oracle, kt.oracles.GridSearchOracle) and self.oracle.trials:
+                messages.grid_cannot_go_on()
 
-    @contextlib.contextmanager
-    def _an_error_ends_the_search(self) -> Iterator[None]:
-        """On a chief, keep an error and end the search for all, in place of raising it.
+    def restore(self) -> None:
+        """Load the sweeps of an earlier run from the project directory, once; a reload does so by itself.
 
-        There the caller is a server thread, which would only tell the one worker that it serves.
+        If KerasTuner begins its own search again, as after a kill before its first trial, the space that it
+        has collected is narrowed as the finished sweep says.
+
+        Raises:
+            NoRangeError: A sweep has found no range, and the options require one.
+            ValueError: The file is damaged or of another version.
         """
+        with self._lock:
+            path = self._path(STATE_FILE)
+            if self._is_restored or not files_at(path).exists(path):
+                self._is_restored = True
+                return
+            record = SearchRecord.read(path)
+            self._is_restored = self._is_saved = True
+            if record.sweeps and self.oracle.allow_new_entries:
+                # KerasTuner may have begun the search again, and declared what its first build declares.
+                self.oracle.update_space(record.sweeps[0].hyperparameters)
+            self._ranges.restore(record)
+            self._sweeps.search_may_begin = record.search_may_begin
+            without = [sweep for sweep in record.sweeps if sweep.lr_range is None]
+            if without and self.require_range:
+                raise NoRangeError(f"A sweep of an earlier run found no range: {without[0].reason}")
+            messages.sweeps_hold(record.sweeps, verbose=self.verbose)
+            if record.sweeps:
+                self._is_saved = not self._ranges.narrow_space()
+                self._sweeps.add_those_that_come_first()
+
+    # --- What the user looks at -----------------------------------------------------------------------------
+
+    def results(self) -> SearchResults:
+        """Return what the search has found so far, as `lrtuner.load` does from its files."""
+        with self._lock:
+            has_project = kerastuner.has_project(self.oracle)
+            return SearchResults(
+                project=os.path.basename(self._path()) if has_project else None,
+                sweeps=list(self._ranges.sweeps),
+                trials=[
+                    FinishedTrial(trial.trial_id, trial.hyperparameters.values, float(trial.score))
+                    for trial in self.oracle.trials.values()
+                    if trial.score is not None
+                ],
+                objective=self.objective.name,
+                direction=self.objective.direction,
+                learning_rates=self._names.known(),
+                settings=self._ranges.settings,
+            )
+
+    @property
+    def sweeps(self) -> list[Sweep]:
+        """The finished sweeps."""
+        return self.results().sweeps
+
+    @property
+    def lr_range(self) -> LRRange | None:
+        """The learning-rate range that the sweep found, or `None` where there is none (yet).
+
+        Of several sweeps the smallest range that holds all of theirs. Where they are of several
+        hyperparameters, such as `adam_lr` and `sgd_lr`, there is no such range: see `sweeps` for each.
+        """
+        return self.results().lr_range
+
+    def plot_sweeps(self, ax: Any = None) -> Any:
+        """Draw the sweeps' curves with their ranges, and the finished trials in a panel below.
+
+        Args:
+            ax: Matplotlib `Axes` to draw on; by default those of a new figure.
+
+        Returns:
+            The matplotlib `Axes` of the curves.
+
+        Raises:
+            RuntimeError: No sweep has finished yet.
+            TypeError: `ax` is no matplotlib `Axes`.
+        """
+        return self.results().plot_sweeps(ax)
+
+    def plot_search(self, ax: Any = None) -> Any:
+        """Draw the objective of each finished trial over its learning rate, with the sweeps' ranges.
+
+        Args:
+            ax: Matplotlib `Axes` to draw on; by default those of a new figure.
+
+        Returns:
+            The matplotlib `Axes`.
+
+        Raises:
+            RuntimeError: No trial with a learning rate has finished yet.
+            TypeError: `ax` is no matplotlib `Axes`.
+        """
+        return self.results().plot_search(ax)
+
+    def save_picture(self) -> str:
+        """Draw `lr_sweeps.png` in the project directory again, with the trials that have finished since.
+
+        A tuner does so when its search ends.
+
+        Returns:
+            The picture's path; empty where there is none, as without any sweep.
+        """
+        results, path = self.results(), self._path(PICTURE_FILE)
+        if not results.sweeps or not self._keeps_pictures:
+            return ""
         try:
-            yield
+            from lrtuner.plot import png
+
+            write_file(path, png(results.plot_sweeps))
         except Exception as error:
-            if not self._is_chief:
-                raise
-            traceback.print_exc()
-            with self._lock:
-                self._presence.end_search(f"{type(error).__name__}: {error}")
+            # Whatever keeps matplotlib from drawing, the search needs no picture.
+            messages.picture_not_drawn(error)
+            return ""
+        return path
 
-    # --- What a notebook shows ------------------------------------------------------------------------------
+    def advise(self, sweep: Sweep | None = None) -> LRRange | None:
+        """Return where the next search should look, if the best trials lie at an edge of a sweep's range.
 
-    @plain_if_it_fails
+        Args:
+            sweep: One of `sweeps`, where there are several; the first by default.
+
+        Returns:
+            The range that the next search should have, or `None` where this one's was right or too few trials
+            have finished to tell.
+
+        Raises:
+            TypeError: `sweep` is neither a `Sweep` nor `None`.
+        """
+        if sweep is not None and not isinstance(sweep, Sweep):
+            raise TypeError(f"sweep must be one of this oracle's `sweeps`, or None, got {sweep!r}.")
+        results = self.results()
+        sweeps = results.sweeps[:1] if sweep is None else [sweep]
+        advice = results.advice(sweeps[0]) if sweeps else None
+        return None if advice is None else advice.better
+
     def __repr__(self) -> str:
         sweeps = self.sweeps
         number = f"{len(sweeps) or 'no'} sweep{'' if len(sweeps) == 1 else 's'}"
         found = "" if self.lr_range is None else f", {self.lr_range!r}"
         return f"{type(self).__name__}({type(self.oracle).__name__}, {number}{found})"
 
-    @nothing_if_it_fails
     def _repr_html_(self) -> str | None:
-        sweeps = self.sweeps
-        return sweeps_as_html(sweeps, picture(self.plot_sweeps)) if sweeps else None
+        return self.results()._repr_html_()
 
-    def sweep_lines(self) -> list[str]:
-        """Return what was printed, or warned of, of each sweep that has ended in this process."""
-        with self._lock:
-            return list(self._sweeping.lines)
 
-    # --- Files ----------------------------------------------------------------------------------------------
+def _oracle_to_wrap(oracle: Any, arguments: dict[str, Any]) -> kt.Oracle:
+    """Return the user's oracle, or a random search if there is none.
 
-    def restore(self) -> None:
-        """Load the sweeps of an earlier run from the project directory, once; a reload does so by itself.
+    Args:
+        oracle: What the user gave as oracle, or None.
+        arguments: Arguments for the random search.
 
-        If KerasTuner begins its own search again, as after a crash before its first trial, the space that it
-        has collected is narrowed as the finished sweep says.
+    Raises:
+        TypeError: It is no oracle, or is an `LRRangeOracle`, or there are arguments beside it.
+        ValueError: The direction of its objective is unknown.
+    """
+    if oracle is None:
+        try:
+            oracle = kt.oracles.RandomSearchOracle(**arguments)
+        except TypeError as error:
+            raise TypeError(f"{error}. The options of the sweeps are: {', '.join(OPTION_NAMES)}.") from error
+    elif not isinstance(oracle, kt.Oracle):
+        raise TypeError(
+            f"Expected a keras_tuner.Oracle to hand off to, got {oracle!r} of type {type(oracle).__name__}. "
+            "For a random search write LRRangeOracle(objective=..., max_trials=...)."
+        )
+    elif arguments:
+        raise TypeError(
+            f"The arguments {sorted(arguments)} belong to the wrapped oracle: give them to "
+            f"{type(oracle).__name__}(...). The options of the sweeps are: {', '.join(OPTION_NAMES)}."
+        )
+    if isinstance(oracle, LRRangeOracle):
+        raise TypeError("The oracle is an LRRangeOracle already: wrap the search's own oracle once.")
+    kerastuner.check_objective(oracle)
+    return oracle
 
-        Raises:
-            ValueError: The file is damaged or of a newer version.
-        """
-        with self._lock:
-            self._sweeping.restore()
 
-    def reload(self) -> None:
-        """Load the wrapped oracle and the sweeps from the project directory.
+class ChiefsOracle:
+    """KerasTuner's client of the oracle that the chief has, for a worker, which runs the sweeps.
 
-        Raises:
-            ValueError: A file in it is damaged or of a newer version, or the tuner runs no sweep and one is
-                due.
-        """
-        with self._lock:
-            self._sweeping.reload()
+    Args:
+        client: KerasTuner's `OracleClient`.
+
+    Attributes:
+        run_sweep: As of an `LRRangeOracle`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.run_sweep: Callable[[Any], None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return getattr(self._client, name)
+        except AttributeError:
+            raise RuntimeError(
+                f"`oracle.{name}` is known to the chief alone, and this process is a worker: use the chief's "
+                "tuner, when its search is over, or load the project directory in a process of its own."
+            ) from None
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Ask the chief for a trial, and run the sweeps that come before it."""
+        while True:
+            trial = self._client.create_trial(tuner_id)
+            protocol.from_wire(trial)
+            if self.run_sweep is None or not protocol.is_sweep(trial.hyperparameters):
+                return trial
+            self.run_sweep(trial)
+
+    def end_trial(self, trial: Any) -> None:
+        """Tell the chief that a trial is over, and of a sweep what came of it."""
+        protocol.to_wire(trial)
+        self._client.end_trial(trial)

@@ -1,31 +1,22 @@
-"""The tuners that run the sweeps of an `LRRangeOracle`."""
+"""The tuners that run the sweeps of an `LRRangeOracle`, and the narrowed space for tuners that don't."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import json
-from collections.abc import Iterator
+import functools
+import os
+import sys
+import tempfile
 from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import kerastuner, notebook
+from lrtuner import kerastuner, messages
 from lrtuner.errors import LearningRateNotFoundError, NothingToNarrowError
 from lrtuner.hypermodel import LRRangeHyperModel
-from lrtuner.oracle import LRRangeOracle
-from lrtuner.search import messages
-from lrtuner.search.files import is_json, write_atomically
-from lrtuner.search.worker import ChiefsOracle
-from lrtuner.sweep.model import own_optimizer, preserved_random_state
-from lrtuner.tensorboard import SweepLog
-
-# The options of the sweeps: what LRRangeOracle takes by keyword alone.
-SWEEP_OPTIONS = [
-    parameter.name
-    for parameter in inspect.signature(LRRangeOracle).parameters.values()
-    if parameter.kind is parameter.KEYWORD_ONLY
-]
+from lrtuner.oracle import ChiefsOracle, LRRangeOracle
+from lrtuner.search.options import OPTION_NAMES
+from lrtuner.search.protocol import is_sweep
+from lrtuner.tensorboard import write_sweeps
 
 
 class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
@@ -44,14 +35,11 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
     Raises:
         TypeError: The options come beside an `LRRangeOracle`.
         ValueError: The learning-rate hyperparameter can't be found in what the hypermodel declares, or there
-            is no oracle or no hypermodel.
+            is no oracle or no hypermodel, or an argument is unknown.
     """
 
-    # Of the lines about sweeps, how many of the first are not in the cell of a notebook that is searching.
-    _cleared = 0
-
     def __init__(self, oracle: kt.Oracle, hypermodel: Any = None, *args: Any, **kwargs: Any) -> None:
-        options = {name: kwargs.pop(name) for name in SWEEP_OPTIONS if name in kwargs}
+        options = {name: kwargs.pop(name) for name in OPTION_NAMES if name in kwargs}
         if not isinstance(oracle, kt.Oracle):
             # KerasTuner raises, and says what is wrong.
             super().__init__(oracle, hypermodel, *args, **kwargs)
@@ -60,35 +48,28 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             oracle = LRRangeOracle(oracle, **options)
         elif options:
             raise TypeError(f"Give {sorted(options)} to the LRRangeOracle, not to the tuner.")
+        if hypermodel is not None and not isinstance(hypermodel, LRRangeHyperModel):
+            hypermodel = LRRangeHyperModel(hypermodel)
         oracle.expect_sweeps()
-        if hypermodel is not None:
-            if not isinstance(hypermodel, LRRangeHyperModel):
-                hypermodel = LRRangeHyperModel(hypermodel)
-            hypermodel.check_search = self._check_search
-        super().__init__(oracle, hypermodel, *args, **kwargs)
+        try:
+            super().__init__(oracle, hypermodel, *args, **kwargs)
+        except ValueError as error:
+            if "Unrecognized arguments" not in str(error):
+                raise
+            raise ValueError(f"{error} The sweeps' options are: {', '.join(OPTION_NAMES)}.") from error
         self.oracle: Any
         if kerastuner.is_worker(self):
-            self.oracle = ChiefsOracle(self.oracle, self.tuner_id)
+            self.oracle = ChiefsOracle(self.oracle)
         elif hypermodel is None:
             oracle.skip_sweeps("the tuner has no hypermodel, and a sweep needs a model to train")
 
-    # --- Before the search ----------------------------------------------------------------------------------
-
     def _populate_initial_space(self) -> None:
         super()._populate_initial_space()
-        if self.hypermodel is None:
-            return
-        self._check_space(self.oracle.get_space())
-        if not kerastuner.is_worker(self):
-            # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
-            declared = self.oracle.get_space()
-            self.oracle.restore()
-            self.oracle.check_declaration(declared, may_come_late=self._declares_in_training())
-
-    def _declares_in_training(self) -> bool:
-        """Return whether a `fit` or `run_trial` of the user's own may declare hyperparameters."""
-        fit, run_trial = type(self.hypermodel.hypermodel).fit, type(self).run_trial
-        return fit is not kt.HyperModel.fit or not run_trial.__module__.startswith("keras_tuner.")
+        if self.hypermodel is not None:
+            self._check_space(self.oracle.get_space())
+            if not kerastuner.is_worker(self):
+                # KerasTuner begins again what was cut off before its first trial; the sweep may be done.
+                self.oracle.restore()
 
     def _check_space(self, space: kt.HyperParameters) -> None:
         try:
@@ -97,126 +78,74 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             # The search goes on without a sweep, and the oracle says so.
             pass
         except LearningRateNotFoundError:
-            if not self._declares_in_training():
+            # Where it is named, another branch of the build function may declare it, and so may training.
+            is_own = not type(self).run_trial.__module__.startswith("keras_tuner.")
+            if not (
+                is_own
+                or self.oracle.learning_rate
+                or type(self.hypermodel.hypermodel).fit is not kt.HyperModel.fit
+            ):
                 raise
-
-    # --- The search -----------------------------------------------------------------------------------------
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Search, see `keras_tuner.Tuner`; the arguments are those of `model.fit`.
 
         Raises:
-            keras_tuner.errors.FatalRuntimeError: On a worker, an error elsewhere has ended the search.
+            NoRangeError: A sweep has found no range, and the options require one.
         """
-        is_worker = isinstance(self.oracle, ChiefsOracle)
-        self._cleared = 0 if is_worker else len(self.oracle.sweep_lines())
-        with self._running_sweeps(fit_args, fit_kwargs):
-            if is_worker:
-                with self.oracle.watched():
-                    super().search(*fit_args, **fit_kwargs)
-                return
-            super().search(*fit_args, **fit_kwargs)
-        self.oracle.save_picture()
-        self._log.add_sweeps(self.oracle.sweeps)
-        if self.oracle.lr_range is not None:
-            self._log.add_space(self.oracle)
-        if self.oracle.sweeps and self.oracle.verbose and notebook.in_kernel():
-            notebook.show(self.oracle.sweep_lines()[: self._cleared], self.oracle.plot_sweeps)
-        for sweep in self.oracle.sweeps:
-            self.oracle.advise(sweep)
-
-    def on_trial_end(self, trial: Any) -> None:
-        """End a trial, which in a notebook clears the cell's output, see `keras_tuner.Tuner`."""
-        super().on_trial_end(trial)
-        if not isinstance(self.oracle, ChiefsOracle):
-            self._cleared = len(self.oracle.sweep_lines())
-
-    @contextlib.contextmanager
-    def _running_sweeps(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> Iterator[None]:
-        """Run the sweeps that are due before a trial, unseen by the hooks, which are for trials."""
-        is_worker = isinstance(self.oracle, ChiefsOracle)
-        self._log = SweepLog(fit_kwargs.get("callbacks"), [] if is_worker else self.oracle.sweeps)
-
-        def run_sweep(trial: Any) -> None:
-            self.hypermodel.run_sweep(trial, lambda: self.run_trial(trial, *fit_args, **fit_kwargs))
-            self.oracle.end_trial(trial)
-            self.save()
-            if not is_worker:
-                self._log.add_sweeps(self.oracle.sweeps)
-
-        if self.hypermodel is None or kerastuner.is_chief():
+        oracle = self.oracle
+        is_worker = isinstance(oracle, ChiefsOracle)
+        before = 0 if is_worker else len(oracle.sweeps)
+        if self.hypermodel is not None and not kerastuner.is_chief():
             # A chief trains nothing: its oracle hands the sweeps out to workers.
-            yield
-            return
-        self.oracle.run_sweep = run_sweep
+            oracle.run_sweep = functools.partial(self.run_sweep, fit_args=fit_args, fit_kwargs=fit_kwargs)
         try:
-            yield
+            super().search(*fit_args, **fit_kwargs)
         finally:
-            self.oracle.run_sweep = None
+            oracle.run_sweep = None
+        if is_worker:
+            return
+        oracle.save_picture()
+        results, callbacks = oracle.results(), fit_kwargs.get("callbacks")
+        write_sweeps(callbacks, results.sweeps[:before], only_missing=True)
+        write_sweeps(callbacks, results.sweeps[before:])
+        for index, sweep in enumerate(results.sweeps):
+            if index >= before and oracle.verbose and "ipykernel" in sys.modules:
+                # KerasTuner has cleared the cell's output at each trial.
+                print("Learning-rate sweep:", sweep.outcome or sweep.reason)
+            advice = results.advice(sweep)
+            if advice is not None:
+                label = sweep.name if len(results.sweeps) > 1 else ""
+                messages.advice(label, *advice, verbose=oracle.verbose)
+        messages.not_swept(oracle._names.not_swept() if results.sweeps else [], verbose=oracle.verbose)
 
-    def _check_search(self) -> None:
-        """Raise on a worker if an error has ended the search."""
-        if isinstance(self.oracle, ChiefsOracle):
-            self.oracle.check()
+    def run_sweep(self, trial: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        """Run the trial of a sweep and end it, unseen by the hooks, which are for trials.
 
-    def on_batch_end(self, trial: Any, model: Any, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """End a worker's training if an error has ended the search."""
-        super().on_batch_end(trial, model, batch, logs)
-        self._check_search()
+        Args:
+            trial: The trial.
+            fit_args: Positional arguments of the search.
+            fit_kwargs: Keyword arguments of the search.
+        """
+        executions: int = vars(self)["executions_per_trial"]
+        self.executions_per_trial = 1
+        try:
+            self.hypermodel.run_sweep(trial, lambda: self.run_trial(trial, *fit_args, **fit_kwargs))
+        finally:
+            self.executions_per_trial = executions
+        self.oracle.end_trial(trial)
+        self.save()
 
-    # --- Files ----------------------------------------------------------------------------------------------
+    def _configure_tensorboard_dir(self, callbacks: Any, trial: Any, execution: int = 0) -> None:
+        # No sweep calls them, and KerasTuner would make an empty directory.
+        if not is_sweep(trial.hyperparameters):
+            super()._configure_tensorboard_dir(callbacks, trial, execution)
 
     def save(self) -> None:
         """Save the oracle and the tuner in the project directory."""
         if not kerastuner.is_worker(self):
             self.oracle.save()
-        # KerasTuner writes in place, and a crash meanwhile leaves a file that it can't read.
-        write_atomically(kerastuner.tuner_file(self), json.dumps(self.get_state()))
-
-    def reload(self) -> None:
-        """Load the oracle and the tuner from the project directory.
-
-        Raises:
-            ValueError: A file in it is damaged.
-        """
-        path = kerastuner.tuner_file(self)
-        if not is_json(path) and not self.get_state():
-            messages.tuner_file_is_replaced(path)
-            write_atomically(path, "{}")
-        super().reload()
-        if self.hypermodel is None or kerastuner.is_worker(self):
-            return
-        # What a build registers first holds. So the space must not be the oracle's, which is narrowed once
-        # something is loaded, but as it was when the user made the oracle.
-        declared = self.oracle.given_space.copy()
-        try:
-            with preserved_random_state():
-                self.hypermodel.build(declared)
-        except Exception:
-            # A model that can't be built is the next trial's business.
-            return
-        self.oracle.check_declaration(declared, may_come_late=self._declares_in_training())
-        self._check_optimizer(declared)
-
-    def _check_optimizer(self, declared: kt.HyperParameters) -> None:
-        """Warn if the model of the only sweep has another optimizer now."""
-        if self._declares_in_training():
-            # A `fit` or `run_trial` of the user's own may compile the model anew.
-            return
-        sweeps = self.oracle.sweeps
-        training = sweeps[0].curve.training if len(sweeps) == 1 and sweeps[0].curve is not None else None
-        if training is None or training.optimizer is None:
-            return
-        swept = declared.copy()
-        swept.values.update(sweeps[0].hyperparameters.values)
-        try:
-            with preserved_random_state():
-                optimizer = own_optimizer(self.hypermodel.build(swept))
-        except Exception:
-            # The next trial will say why it can't be built.
-            return
-        if optimizer is not None and type(optimizer).__name__ != training.optimizer:
-            messages.optimizer_has_changed(training.optimizer, type(optimizer).__name__)
+        kerastuner.save_tuner(self)
 
 
 class RandomSearch(kt.RandomSearch, Tuner):  # type: ignore[misc]
@@ -258,3 +187,61 @@ class GridSearch(kt.GridSearch, Tuner):  # type: ignore[misc]
 
     >>> tuner = lrtuner.GridSearch(build_model, objective="val_loss", max_trials=20)
     """
+
+
+def narrowed_space(
+    hypermodel: Any, *fit_args: Any, directory: str | os.PathLike[str] | None = None, **kwargs: Any
+) -> kt.HyperParameters:
+    """Sweep as a search would, and return the search space with the learning rate narrowed.
+
+    It is for KerasTuner's own tuners, whose `hyperparameters` argument takes it. The bounds in it hold
+    whatever the build function declares for the same name.
+
+    >>> space = lrtuner.narrowed_space(build_model, x, y, batch_size=32, verbose=0)
+    >>> tuner = kt.RandomSearch(build_model, objective="val_loss", max_trials=20, hyperparameters=space)
+
+    Where several settings, such as the optimizers of a `Choice`, get a sweep each, their one learning rate is
+    narrowed to the smallest range that holds the ranges of all. A warning says so: a stock tuner can't keep a
+    trial in the range of its own setting, as lrtuner's tuners do. Learning rates with names of their own,
+    such as `adam_lr` and `sgd_lr`, each get their own range. Where a hyperparameter is the batch size, which
+    moves the range, the space holds the ranges of all batch sizes.
+
+    Args:
+        hypermodel: A `keras_tuner.HyperModel`, or a function that takes `HyperParameters` and returns a
+            compiled model.
+        *fit_args: Training data, as for `model.fit`.
+        directory: String, a project directory to keep the sweeps and their picture in, which `lrtuner.load`
+            reads. A second call with it repeats no sweep. By default nothing is kept.
+        **kwargs: Options of `LRRangeOracle`, such as `learning_rate` and `steps`, and arguments of
+            `model.fit`.
+
+    Returns:
+        A `keras_tuner.HyperParameters` with all that the hypermodel declares: the learning rate narrowed, of
+        the same kind and name, and everything else as declared. Where the sweep shows no range, the declared
+        space, and a warning says why.
+
+    Raises:
+        RuntimeError: This process is part of a distributed search, whose workers sweep by themselves.
+        TypeError: The hypermodel is wrapped already, or an option is of the wrong type.
+        ValueError: No trial could train the model, the learning rate is not found, or an option makes no
+            sense.
+    """
+    if kerastuner.is_distributed():
+        raise RuntimeError(
+            "narrowed_space sweeps in one process, and this one is part of a distributed search "
+            "(KERASTUNER_ORACLE_IP is set): use lrtuner's tuners there, which share the sweep."
+        )
+    options = {name: kwargs.pop(name) for name in OPTION_NAMES if name in kwargs}
+    hypermodel = LRRangeHyperModel(hypermodel)
+    # No trial follows, whatever its objective, that could need a sweep of its own setting.
+    oracle = LRRangeOracle(kt.oracles.RandomSearchOracle("loss", max_trials=1), **options)
+    oracle.sweep_all_first(keeps_pictures=directory is not None)
+    if "verbose" in kwargs:
+        oracle.verbose = kwargs["verbose"]
+    with tempfile.TemporaryDirectory(prefix="lrtuner-") as temporary:
+        parent, name = os.path.split(os.path.abspath(temporary if directory is None else directory))
+        tuner = Tuner(oracle, hypermodel, directory=parent, project_name=name)
+        while (trial := oracle.due_sweep(tuner.tuner_id)) is not None:
+            tuner.run_sweep(trial, fit_args, kwargs)
+    messages.ranges_are_joined(oracle.sweeps)
+    return oracle.get_space()

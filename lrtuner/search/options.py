@@ -27,12 +27,14 @@ class SweepOptions:
     rule: str | Rule
     sweep_per: Sequence[str] | None
     batch_size_scaling: bool
+    shuffle: bool
+    require_range: bool
     lease: float
 
     def __post_init__(self) -> None:
         check_ramp(self.min_lr, self.max_lr, self.steps)
         self.min_lr, self.max_lr = float(self.min_lr), float(self.max_lr)
-        if self.learning_rate is not None and not isinstance(self.learning_rate, str):
+        if not (self.learning_rate is None or isinstance(self.learning_rate, str)):
             if not _are_names(self.learning_rate) or not self.learning_rate:
                 raise TypeError(
                     "learning_rate must be the name of a hyperparameter, or a list of names, got "
@@ -46,23 +48,17 @@ class SweepOptions:
                     "out to sweep for each optimizer, or pass [] for one sweep."
                 )
             self.sweep_per = list(self.sweep_per)
-        if not isinstance(self.batch_size_scaling, bool):
-            raise TypeError(f"batch_size_scaling must be True or False, got {self.batch_size_scaling!r}.")
+        for name in ("batch_size_scaling", "shuffle", "require_range"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         rule_named(self.rule)
-        if (
-            isinstance(self.lease, bool)
-            or not isinstance(self.lease, (int, float))
-            or not 0 < self.lease < math.inf
-        ):
+        is_number = isinstance(self.lease, (int, float)) and not isinstance(self.lease, bool)
+        if not is_number or not 0 < self.lease < math.inf:
             raise ValueError(f"lease must be a number of seconds above 0, got {self.lease!r}.")
         self.lease = float(self.lease)
 
     def change(self, name: str, value: Any) -> None:
         """Set an option, checked together with the others.
-
-        Args:
-            name: The option.
-            value: Its new value.
 
         Raises:
             TypeError: It is of the wrong type.
@@ -71,36 +67,21 @@ class SweepOptions:
         setattr(self, name, getattr(dataclasses.replace(self, **{name: value}), name))
 
     @property
-    def single_name(self) -> str | None:
-        """The learning rate's name if the user gave one; None if it is to be found, or there are several."""
-        return self.learning_rate if isinstance(self.learning_rate, str) else None
+    def names(self) -> tuple[str, ...]:
+        """The learning rates that the user has named."""
+        named = self.learning_rate
+        return () if named is None else (named,) if isinstance(named, str) else tuple(named)
 
     @property
     def several_names(self) -> tuple[str, ...]:
         """The learning rates' names if the user gave a list, otherwise empty."""
-        return () if self.learning_rate is None or self.single_name else tuple(self.learning_rate)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return what decides on how a sweep turns out, as a dict for JSON."""
-        rule = self.rule if isinstance(self.rule, str) else getattr(self.rule, "__name__", "a callable")
-        return {
-            "min_lr": self.min_lr,
-            "max_lr": self.max_lr,
-            "steps": self.steps,
-            "learning_rate": self.learning_rate,
-            "rule": rule,
-            "sweep_per": self.sweep_per,
-            "batch_size_scaling": self.batch_size_scaling,
-        }
+        return () if isinstance(self.learning_rate, str) else self.names
 
 
-OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(SweepOptions))
+OPTION_NAMES = tuple(field.name for field in dataclasses.fields(SweepOptions))
 
 
 def _are_names(names: Any) -> bool:
     """Return whether these are names in a list or the like."""
-    return (
-        isinstance(names, Sequence)
-        and not isinstance(names, str)
-        and all(isinstance(name, str) for name in names)
-    )
+    is_list = isinstance(names, Sequence) and not isinstance(names, str)
+    return is_list and all(isinstance(name, str) for name in names)

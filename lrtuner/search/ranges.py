@@ -3,25 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner as kt
-import numpy as np
 from keras_tuner.engine import hyperparameters as hp_types
 
-from lrtuner.curve.blow_up import BlowUpDetector
 from lrtuner.curve.curve import LRCurve
-from lrtuner.curve.lr_range import LRRange
-from lrtuner.curve.rules import batch_size_shift
-from lrtuner.curve.smoothing import MEDIAN_DIFFERENCE
+from lrtuner.curve.lr_range import LRRange, NoRangeError
+from lrtuner.curve.rules import Rule, batch_size_shift, suggest_range
 from lrtuner.errors import LearningRateError
-from lrtuner.search.names import Declaration, LearningRates, rates_between
-from lrtuner.search.record import Sweep
+from lrtuner.results import ALONE, SearchRecord, Sweep
+from lrtuner.search.learning_rates import LearningRates, declaration_of
+from lrtuner.search.protocol import Answer
 from lrtuner.search.settings import Setting, SettingSpace, setting_key
 from lrtuner.space.entries import entry_bounds, entry_named, replace_entry
-from lrtuner.space.narrowing import Narrowing, explain_narrowing, narrow_entry
-from lrtuner.space.parts import allows, spread_into, union_of_parts
+from lrtuner.space.narrowing import (
+    Narrowing,
+    allows,
+    explain_narrowing,
+    narrow_entry,
+    spread_into,
+    union_of_parts,
+)
+
+
+def read_sweep(
+    answer: Answer, hyperparameters: kt.HyperParameters, learning_rate: str | None, rule: str | Rule
+) -> Sweep:
+    """Return the sweep that an answer tells of.
+
+    Args:
+        answer: What came of it.
+        hyperparameters: What the model was built with.
+        learning_rate: Name of the hyperparameter that was to be swept; None if the training code was to
+            declare it.
+        rule: How to read the range off the curve, see `suggest_range`.
+
+    Returns:
+        The sweep, with a range or a reason why there is none.
+    """
+    curve = answer.curve
+    lr_range, reason = (None, answer.error) if curve is None else _read_range(curve, rule)
+    return Sweep(
+        ALONE,
+        hyperparameters,
+        curve=curve,
+        lr_range=lr_range,
+        reason=reason,
+        relation=answer.relation,
+        learning_rate=answer.learning_rate or learning_rate or "",
+        batch_size=None if curve is None or curve.training is None else curve.training.batch_size,
+    )
+
+
+def _read_range(curve: LRCurve, rule: str | Rule) -> tuple[LRRange | None, str | None]:
+    """Return the range that a sweep's curve shows, and if it shows none the reason."""
+    if curve.fault is not None:
+        return None, curve.fault
+    try:
+        lr_range = suggest_range(curve, rule=rule)
+    except NoRangeError as error:
+        return None, str(error)
+    except Exception as error:
+        if isinstance(rule, str):
+            raise
+        # A rule of the user's own may fail in any way.
+        return None, f"{type(error).__name__}: {error}"
+    evidence = lr_range.evidence
+    if evidence is not None and not evidence.is_from_curve:
+        # What is usual for the optimizer is no reason to cut the user's space.
+        return None, str(evidence)
+    return lr_range, None
 
 
 class SettingRanges:
@@ -37,6 +90,7 @@ class SettingRanges:
     Attributes:
         sweeps: The finished sweeps.
         found_settings: The hyperparameters that move the range; None before the first sweep has found them.
+        narrowed_to: The learning rates as narrowed in the space, by name, see `declaration_of`.
     """
 
     def __init__(self, wrapped: kt.Oracle, names: LearningRates) -> None:
@@ -44,26 +98,20 @@ class SettingRanges:
         self._names = names
         self.sweeps: list[Sweep] = []
         self.found_settings: SettingSpace | None = None
-        # The learning rates as narrowed in the space, by name.
-        self._narrowed_to: dict[str, Declaration] = {}
+        self.narrowed_to: dict[str, dict[str, Any]] = {}
         # The parts met so far, by learning rate, setting, and the decades by which the batch size moves the
         # range. A declaration that changes voids them.
         self._parts: dict[tuple[str, str, float], Any] = {}
 
-    def restore(
-        self, sweeps: Sequence[Sweep], setting_space: SettingSpace | None, narrowed_to: dict[str, Any]
-    ) -> None:
-        """Take over the sweeps of an earlier run, as a `SearchRecord` holds them."""
-        self.sweeps = list(sweeps)
-        self.found_settings = setting_space
-        self._narrowed_to = {name: Declaration.from_config(config) for name, config in narrowed_to.items()}
-
-    def narrowed_to_config(self) -> dict[str, Any]:
-        """Return how the learning rates are narrowed in the space, for a `SearchRecord`."""
-        return {name: declaration.to_config() for name, declaration in self._narrowed_to.items()}
+    def restore(self, record: SearchRecord) -> None:
+        """Take over the sweeps of an earlier run."""
+        self.sweeps = list(record.sweeps)
+        self.found_settings = record.setting_space
+        self.narrowed_to = record.narrowed_to
+        self._names.declarations = record.declarations
 
     @property
-    def setting_space(self) -> SettingSpace:
+    def settings(self) -> SettingSpace:
         """The hyperparameters that move the range; none before the first sweep has found them."""
         return self.found_settings or SettingSpace()
 
@@ -86,54 +134,39 @@ class SettingRanges:
         """
         if self.found_settings is None:
             self.found_settings = settings
-        if ordered_for is None:
-            ordered_for = self.setting_space.setting_of(sweep.hyperparameters.values)
-        sweep.setting = ordered_for
+        sweep.setting = (
+            self.settings.setting_of(sweep.hyperparameters.values) if ordered_for is None else ordered_for
+        )
         done: Narrowing | None = None
         try:
-            declaration = self._names.declaration(sweep.learning_rate)
-            sweep.learning_rate = declaration.name
-            entry = declaration.entry()
-            sweep.declared = rates_between(entry, sweep.relation)
+            sweep.learning_rate = self._names.declare(sweep.learning_rate)
+            entry = self._names.entry(sweep.learning_rate)
+            sweep.declared = sweep.relation.rate_bounds(entry_bounds(entry))
             if sweep.lr_range is not None:
                 part = self._part_of(sweep)
-                sweep.narrowed = rates_between(part, sweep.relation)
+                sweep.narrowed = sweep.relation.rate_bounds(entry_bounds(part))
                 done = explain_narrowing(entry, part, sweep.lr_range, sweep.relation)
-                remarks = [done.remark, *self._remarks(sweep)]
-                done = dataclasses.replace(done, remark=" ".join(filter(None, remarks)))
+                batch_size = self.settings.batch_size
+                if batch_size is not None and batch_size not in sweep.setting and sweep.batch_size:
+                    moves = (
+                        f"This is the range at batch size {sweep.batch_size}; it moves with the square root "
+                        "of the batch size."
+                    )
+                    done = dataclasses.replace(done, remark=" ".join(filter(None, (done.remark, moves))))
         except LearningRateError as error:
             sweep.lr_range = sweep.narrowed = None
             sweep.reason = sweep.reason or str(error)
-        label = self.label(sweep)
+        label = self._names.label(sweep.learning_rate, sweep.setting)
         sweep.name = label or sweep.name
         if done is not None:
             sweep.outcome = f"{label}: {done}" if label else str(done)
         self.sweeps.append(sweep)
         return done
 
-    def _remarks(self, sweep: Sweep) -> Iterator[str]:
-        """Yield what to know of a range beside its ends."""
-        batch_size = self.setting_space.batch_size
-        if batch_size is not None and batch_size not in sweep.setting and sweep.batch_size is not None:
-            yield (
-                f"This is the range at batch size {sweep.batch_size}; it moves with the square root of the "
-                "batch size."
-            )
-        if sweep.curve is not None and _shows_outliers(sweep.curve):
-            yield (
-                "Some rows of the data have losses far above all others, at any learning rate. Those of rare "
-                "classes do; otherwise check whether their values are right."
-            )
-
-    def label(self, sweep: Sweep) -> str:
-        """Return in words what sets a sweep apart from the others; empty if there are no others."""
-        return self._names.label(sweep.learning_rate, sweep.setting)
-
     def other_rates(self, sweep: Sweep) -> dict[str, Any]:
         """Return the other learning rates, by name, and the values at which a sweep held them."""
         values = sweep.hyperparameters.values
-        others = [name for name in self.names_in_use(values) if name != sweep.learning_rate]
-        return {name: values[name] for name in others}
+        return {name: values[name] for name in self.names_in_use(values) if name != sweep.learning_rate}
 
     # --- A trial is proposed --------------------------------------------------------------------------------
 
@@ -143,7 +176,7 @@ class SettingRanges:
         Args:
             values: The trial's values, which may hold those of learning rates that only others use.
         """
-        declares = self.setting_space.declares
+        declares = self.settings.declares
         return [name for name in self._names.known() if name in values and declares(name, values)]
 
     def add_new_rates(self, values: dict[str, Any]) -> None:
@@ -157,13 +190,8 @@ class SettingRanges:
                 values.setdefault(entry.name, entry.default)
 
     def sweep_of(self, name: str, values: Mapping[str, Any]) -> Sweep | None:
-        """Return the finished sweep that a trial belongs to.
-
-        Args:
-            name: The learning rate.
-            values: The trial's values.
-        """
-        setting = self.setting_space.setting_of(values)
+        """Return the finished sweep of a learning rate that a trial with these values belongs to."""
+        setting = self.settings.setting_of(values)
         for sweep in self.sweeps:
             if sweep.learning_rate == name and sweep.setting == setting:
                 return sweep
@@ -182,7 +210,7 @@ class SettingRanges:
         sweep = self.sweep_of(name, values)
         if sweep is None or sweep.lr_range is None:
             return None
-        return self._part_of(sweep, values.get(self.setting_space.batch_size or ""))
+        return self._part_of(sweep, values.get(self.settings.batch_size or ""))
 
     def _part_of(self, sweep: Sweep, batch_size: int | None = None) -> Any:
         """Return the part for a sweep's range, moved to a trial's batch size if it is another one."""
@@ -191,7 +219,7 @@ class SettingRanges:
         if key not in self._parts:
             assert sweep.lr_range is not None
             moved = moved_range(sweep.lr_range, 10.0**shift)
-            entry = self._names.declarations[sweep.learning_rate].entry()
+            entry = self._names.entry(sweep.learning_rate)
             self._parts[key] = narrow_entry(entry, moved, sweep.relation)
         return self._parts[key]
 
@@ -211,22 +239,21 @@ class SettingRanges:
         entry = entry_named(self._wrapped.hyperparameters, name)
         if not allows(entry, values[name]):
             # Narrowed since this was proposed.
-            entry = self._names.declarations[name].entry()
+            entry = self._names.entry(name)
         values[name] = spread_into(values[name], entry, part)
         return True
 
-    def allows(self, values: Mapping[str, Any]) -> bool:
-        """Return whether each learning rate of a trial lies in its part of the space."""
-        parts = [(values[name], self.part(name, values)) for name in self.names_in_use(values)]
-        return all(part is None or allows(part, value) for value, part in parts)
+    def belongs_to_grid(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a grid may hold these values.
 
-    def is_plain(self, values: Mapping[str, Any]) -> bool:
-        """Return whether all that a trial's model doesn't declare has its default value."""
+        Each learning rate lies in its part of the space, and what the values' model does not declare has its
+        default: of combinations that differ only there, the grid holds one.
+        """
+        parts = [(values[name], self.part(name, values)) for name in self.names_in_use(values)]
         defaults = {entry.name: entry.default for entry in self._wrapped.hyperparameters.space}
-        return all(
-            values[name] == defaults[name]
-            for name in self.setting_space.declared_in
-            if name in values and name in defaults and not self.setting_space.declares(name, values)
+        unused = [name for name in self.settings.declared_in if not self.settings.declares(name, values)]
+        return all(part is None or allows(part, value) for value, part in parts) and all(
+            values[name] == defaults[name] for name in unused if name in values and name in defaults
         )
 
     def must_come_first(self) -> bool:
@@ -236,7 +263,7 @@ class SettingRanges:
         a value may lie outside of a range that is found later. A search that looks up the values of earlier
         trials in its space, as a Gaussian process does, could not find it.
         """
-        in_branches = set(self.setting_space.declared_in) & set(self._names.known())
+        in_branches = set(self.settings.declared_in) & set(self._names.known())
         return bool(in_branches) and not self._draws_anew()
 
     def _draws_anew(self) -> bool:
@@ -253,89 +280,53 @@ class SettingRanges:
         Returns:
             Whether anything has changed.
         """
-        changed = [self._narrow(name) for name in self._names.known() if name in self._names.declarations]
-        return any(changed)
+        registered = self._names.registered()
+        names = [name for name in self._names.known() if name in self._names.declarations]
+        return sum(self._narrow(name) for name in names if name in registered) > 0
 
     def _narrow(self, name: str) -> bool:
         """Narrow a learning rate in the space; return whether that has changed anything."""
         space = self._wrapped.hyperparameters
-        if all(entry.name != name for entry in space.space):
-            return False
-        now = Declaration.of(space, name)
-        if now == self._narrowed_to.get(name):
+        now = declaration_of(space, name)
+        if now == self.narrowed_to.get(name):
             return False
         if now != self._names.declarations[name]:
-            # Declared anew before the first trial; once begun, a search keeps its space.
-            if self._wrapped.trials or self._wrapped.start_order:
-                return False
+            # KerasTuner has collected the space anew.
             self._names.declarations[name] = now
             self._parts.clear()
-            self._note_bounds(name)
         parts = [self.part(name, values) for values in self._all_values(name)]
         if not parts or None in parts:
             return False
         # A search may try the defaults first, so the default is that of their part.
         defaults = {entry.name: entry.default for entry in space.space if space.is_active(entry)}
         default = (self.part(name, defaults) or parts[0]).default
-        union = union_of_parts(now.entry(), parts, default)
+        union = union_of_parts(self._names.entry(name), parts, default)
         tried = [trial.hyperparameters.values for trial in self._wrapped.trials.values()]
         if not self._draws_anew() and not all(allows(union, one[name]) for one in tried if name in one):
             # It was declared when the search had begun.
             return False
         replace_entry(space, name, union)
-        self._narrowed_to[name] = Declaration.of(space, name)
+        self.narrowed_to[name] = declaration_of(space, name)
         return True
-
-    def _note_bounds(self, name: str) -> None:
-        """Note in the sweeps of a learning rate what it is narrowed from, and to, as it is declared now."""
-        for sweep in self.sweeps:
-            if sweep.learning_rate == name:
-                sweep.declared = rates_between(self._names.declarations[name].entry(), sweep.relation)
-            if sweep.learning_rate == name and sweep.lr_range is not None:
-                sweep.narrowed = rates_between(self._part_of(sweep), sweep.relation)
 
     def _all_values(self, name: str) -> list[Setting]:
         """Return values for each setting of a learning rate and, if they move its range, each batch size."""
-        space, settings = self._wrapped.hyperparameters, self.setting_space
-        found = settings.active_settings(space, name)
-        batch_size = settings.batch_size
+        space, settings = self._wrapped.hyperparameters, self.settings
+        found, batch_size = settings.active_settings(space, name), settings.batch_size
         if batch_size is None:
             return found
         entry = entry_named(space, batch_size)
         # Between the ends of an Int lie no rates that these don't span.
         sizes = entry.values if isinstance(entry, hp_types.Choice) else entry_bounds(entry)
-        return [
-            values
-            for setting in found
-            for values in (
-                [setting] if batch_size in setting else [{**setting, batch_size: size} for size in sizes]
-            )
-        ]
-
-
-def _shows_outliers(curve: LRCurve) -> bool:
-    """Return whether rows of the data are known for outliers, and their losses are beyond any doubt.
-
-    A sweep goes on where rows stand out by 30 times the noise of the first batches. That noise may look far
-    too small, since the batches are few. To name the rows to the user takes 100 times the whole curve's.
-    """
-    if curve.training is None or not curve.training.has_outliers:
-        return False
-    # As the loss blows up, high losses come before the batch at which that is certain.
-    end = len(curve) if curve.blow_up is None else curve.blow_up - BlowUpDetector.WINDOW
-    losses = curve.losses[: max(end, 0)]
-    losses = losses[np.isfinite(losses)]
-    if len(losses) < BlowUpDetector.WINDOW:
-        return False
-    noise = np.median(np.abs(np.diff(losses))) / MEDIAN_DIFFERENCE
-    return bool(losses.max() - np.median(losses) > 100.0 * noise)
+        return [{batch_size: size, **setting} for setting in found for size in sizes]
 
 
 def moved_range(lr_range: LRRange, factor: float) -> LRRange:
     """Return a range with its evidence at rates that are higher by a factor."""
     evidence = lr_range.evidence
     if evidence is not None:
-        rates = {name: getattr(evidence, name) for name in ("descent_end", "edge", "usual")}
+        names = ("descent_end", "edge", "alone", "step", "usual")
+        rates = {name: getattr(evidence, name) for name in names}
         evidence = dataclasses.replace(
             evidence, **{name: rate * factor for name, rate in rates.items() if rate is not None}
         )
