@@ -17,14 +17,11 @@ from searches import (
     build_branches,
     build_choice,
     build_model,
-    compiled,
-    declared_rate,
     is_swept,
     random_search,
 )
 
 import lrtuner
-from lrtuner.search import presence
 
 options = json.loads(sys.argv[1])
 keras.utils.set_random_seed(11)
@@ -37,15 +34,6 @@ if NAME == "chief":
     from keras_tuner.src.distribute import oracle_chief
 
     oracle_chief.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.1)))
-    presence._SILENCE = options.get("silence", presence._SILENCE)
-
-strategy = None
-if options.get("strategy") and NAME != "chief":
-    import tensorflow as tf
-
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
 def log(event):
@@ -67,7 +55,7 @@ def number_of_sweep():
 
 
 def wait_for(event):
-    """Wait for "sweep 1" or "end of sweep 1" of any process, or long enough to know that it won't come."""
+    """Wait for "sweep 1" of any process, or long enough to know that it won't come."""
     end = time.monotonic() + 60
     while event and not os.path.exists(os.path.join(options["directory"], event)):
         if time.monotonic() > end:
@@ -79,10 +67,6 @@ class Recorded(kt.HyperModel):
     """Writes down what it trains, and fails as the options say."""
 
     def build(self, hp):
-        if options.get("failure") == "not compiled":
-            return keras.Sequential(
-                [keras.layers.Input((6,)), keras.layers.Dense(int(declared_rate(hp) > 0))]
-            )
         if options.get("branches"):
             return build_branches(hp)
         return (build_choice if options.get("optimizers") else build_model)(hp)
@@ -90,29 +74,16 @@ class Recorded(kt.HyperModel):
     def fit(self, _, model, *args, **kwargs):
         sweep = is_swept(model)
         log("sweep" if sweep else "trial")
-        if strategy:
-            log(f"{model.distribute_strategy.num_replicas_in_sync} replicas")
         if sweep:
             number = number_of_sweep()
             if options.get("die") == number:
                 os.kill(os.getpid(), signal.SIGKILL)
             wait_for(options.get("wait_for", {}).get(number))
-        if sweep and options.get("failure") == "raises":
-            raise OSError("the data is gone")
-        if not sweep and options.get("failure") == "trials":
-            raise OSError("the data is gone")
-        try:
-            results = model.fit(*args, **kwargs)
-        finally:
-            # A sweep leaves this code by an exception.
-            if sweep:
-                open(os.path.join(options["directory"], f"end of {number}"), "w").close()
+            if options.get("raises"):
+                raise OSError("the data is gone")
+        results = model.fit(*args, **kwargs)
         log("end")
         return results
-
-
-def stock_compiled(hp):
-    return compiled(declared_rate(hp))
 
 
 if options.get("tuner"):
@@ -128,7 +99,7 @@ if options.get("tuner"):
     )
 else:
     oracle = lrtuner.LRRangeOracle(
-        random_search(options.get("trials", 4), max_retries_per_trial=options.get("retries", 0)),
+        random_search(options.get("trials", 4)),
         steps=60,
         rule=RULE,
         lease=options.get("lease", 600),
@@ -137,13 +108,7 @@ else:
     door = lrtuner.Tuner
     if options.get("stock"):
         door, hypermodel = kt.Tuner, lrtuner.LRRangeHyperModel(hypermodel)
-    tuner = door(
-        oracle,
-        hypermodel,
-        directory=options["directory"],
-        project_name="project",
-        distribution_strategy=strategy,
-    )
+    tuner = door(oracle, hypermodel, directory=options["directory"], project_name="project")
 
 tuner.search(X, Y, **FIT)
 

@@ -3,9 +3,9 @@
 Run as `python interrupted_process.py '{"directory": ..., "moments": [...]}'`; with `"settings": true` it is a
 Hyperband over an optimizer to choose, which has a sweep for each.
 
-A moment is the number of the write in the project directory before which the process kills itself, or, as a
-float, a share of an undisturbed search's time. Every run is a fork of this process, which has imported
-everything but trained nothing. Prints a line of JSON for the undisturbed search, then one for each moment.
+A moment is the number of the write in the project directory before which the process kills itself. Every run
+is a fork of this process, which has imported everything but trained nothing. Prints a line of JSON for the
+undisturbed search, then one for each moment.
 """
 
 import gc
@@ -13,23 +13,19 @@ import json
 import os
 import signal
 import sys
-import time
 
 import keras
-import keras_tuner as kt
-from searches import build_choice, build_model, is_swept, random_search, rates, search
+from searches import Trains, build_choice, is_swept, rates, search, tuner
 
 import lrtuner
 
 # KerasTuner collects garbage at each trial, and what the imports have made is none.
 gc.freeze()
-TRIALS = 2
 OPTIONS = json.loads(sys.argv[1])
 
 
 def search_with_events(directory, kill_before_write=None):
-    """Search in a fork; return how long it took and how it ended."""
-    begin = time.monotonic()
+    """Search in a fork; return how it ended."""
     child = os.fork()
     if child == 0:
         try:
@@ -40,7 +36,7 @@ def search_with_events(directory, kill_before_write=None):
 
             traceback.print_exc()
             os._exit(1)
-    return child, begin
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run(directory, kill_before_write):
@@ -59,18 +55,14 @@ def run(directory, kill_before_write):
     sys.addaudithook(audit)
     note = open(os.path.join(directory, "events"), "a", buffering=1)  # noqa: SIM115
 
-    class Noted(kt.HyperModel):
-        def build(self, hp):
-            return build_choice(hp, ["sgd", "adam"]) if OPTIONS.get("settings") else build_model(hp)
-
-        def fit(self, _, model, *args, **kwargs):
-            note.write("sweep\n" if is_swept(model) else "trial\n")
-            return model.fit(*args, **kwargs)
+    def train(_, model, *args, **kwargs):
+        note.write("sweep\n" if is_swept(model) else "trial\n")
+        return model.fit(*args, **kwargs)
 
     keras.utils.set_random_seed(5)
     if OPTIONS.get("settings"):
-        tuner = lrtuner.Hyperband(
-            Noted(),
+        noted = lrtuner.Hyperband(
+            Trains(lambda hp: build_choice(hp, ["sgd", "adam"]), train),
             objective="val_loss",
             max_epochs=3,
             seed=3,
@@ -80,11 +72,10 @@ def run(directory, kill_before_write):
             project_name="project",
         )
     else:
-        oracle = lrtuner.LRRangeOracle(random_search(TRIALS), steps=60)
-        tuner = lrtuner.Tuner(oracle, Noted(), directory=directory, project_name="project")
-    search(tuner)
-    lr_range, sweeps = tuner.oracle.lr_range, tuner.oracle.sweeps
-    tuner.oracle.plot_sweeps()
+        noted = tuner(directory, Trains(train=train))
+    search(noted)
+    lr_range, sweeps = noted.oracle.lr_range, noted.oracle.sweeps
+    noted.oracle.plot_sweeps()
     result = {
         "writes": writes,
         "lr_range": [lr_range.min_lr, lr_range.max_lr],
@@ -94,30 +85,25 @@ def run(directory, kill_before_write):
             f"optimizer={trial.hyperparameters.values['optimizer']}"
             if OPTIONS.get("settings")
             else sweeps[0].name
-            for _, trial in sorted(tuner.oracle.trials.items())
+            for _, trial in sorted(noted.oracle.trials.items())
         ],
-        "rates": rates(tuner),
-        "statuses": [trial.status for trial in tuner.oracle.trials.values()],
-        "files": sorted(os.listdir(tuner.project_dir)),
+        "rates": rates(noted),
+        "statuses": [trial.status for trial in noted.oracle.trials.values()],
+        "files": sorted(os.listdir(noted.project_dir)),
     }
     with open(os.path.join(directory, "result"), "w") as file:
         json.dump(result, file)
 
 
-def outcome(directory, kill_before_write=None, kill_after=None):
-    child, begin = search_with_events(directory, kill_before_write)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    path = os.path.join(directory, "result")
+def outcome(directory, kill_before_write=None):
+    code = search_with_events(directory, kill_before_write)
     events = []
     if os.path.exists(os.path.join(directory, "events")):
         with open(os.path.join(directory, "events")) as file:
             events = file.read().split()
-    result = {"code": code, "seconds": time.monotonic() - begin, "events": events}
+    result = {"code": code, "events": events}
     if code == 0:
-        with open(path) as file:
+        with open(os.path.join(directory, "result")) as file:
             result.update(json.load(file))
     return result
 
@@ -132,15 +118,12 @@ def main():
     print(json.dumps(reference), flush=True)
     for index, moment in enumerate(OPTIONS["moments"]):
         directory = fresh(f"moment{index}")
-        if isinstance(moment, float):
-            killed = outcome(directory, kill_after=moment * reference["seconds"])
-        else:
-            killed = outcome(directory, kill_before_write=moment)
+        killed = outcome(directory, kill_before_write=moment)
         state = os.path.join(directory, "project", "lr_range.json")
         kept = {}
         if os.path.exists(state):
             with open(state) as file:
-                kept = {one["name"]: one["lr_range"] for one in json.load(file)["state"]["sweeps"]}
+                kept = {one["name"]: one["lr_range"] for one in json.load(file)["sweeps"]}
         again = outcome(directory)
         print(json.dumps({"moment": moment, "killed": killed, "kept": kept, "again": again}), flush=True)
 

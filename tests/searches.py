@@ -17,6 +17,20 @@ FIT = {"validation_data": (X[:32], Y[:32]), "epochs": 1, "batch_size": 8, "verbo
 RATE = "learning_rate"
 
 
+class Batches(keras.utils.PyDataset):
+    """Arrays in batches, in their order."""
+
+    def __init__(self, *arrays, size, **options):
+        super().__init__(**options)
+        self.arrays, self.size = arrays, size
+
+    def __len__(self):
+        return -(-len(self.arrays[0]) // self.size)
+
+    def __getitem__(self, index):
+        return tuple(array[self.size * index : self.size * (index + 1)] for array in self.arrays)
+
+
 def compiled(rate, units=2):
     model = keras.Sequential(
         [keras.layers.Input((6,)), keras.layers.Dense(units, activation="relu"), keras.layers.Dense(1)]
@@ -32,6 +46,21 @@ def declared_rate(hp):
 def build_model(hp):
     units = hp.Int("units", 2, 8)
     return compiled(declared_rate(hp), units)
+
+
+def fits(_, model, *args, **kwargs):
+    return model.fit(*args, **kwargs)
+
+
+class Trains(kt.HyperModel):
+    """Builds with one function and trains with another."""
+
+    def __init__(self, build=build_model, train=fits):
+        super().__init__()
+        self.build, self.train = build, train
+
+    def fit(self, hp, model, *args, **kwargs):
+        return self.train(hp, model, *args, **kwargs)
 
 
 OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
@@ -65,9 +94,11 @@ def random_search(max_trials=2, **arguments):
     return kt.oracles.RandomSearchOracle(objective="val_loss", max_trials=max_trials, seed=7, **arguments)
 
 
-def tuner(directory, hypermodel=build_model, *, oracle=None, sweep=None, **arguments):
+def tuner(directory, hypermodel=build_model, kind=lrtuner.Tuner, *, oracle=None, sweep=None, **arguments):
+    if not issubclass(kind, lrtuner.Tuner):
+        hypermodel = lrtuner.LRRangeHyperModel(hypermodel)
     oracle = lrtuner.LRRangeOracle(oracle or random_search(), **(sweep or {"steps": 60}))
-    return lrtuner.Tuner(oracle, hypermodel, directory=directory, project_name="project", **arguments)
+    return kind(oracle, hypermodel, directory=directory, project_name="project", **arguments)
 
 
 def search(tuner, **arguments):

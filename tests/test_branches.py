@@ -1,4 +1,4 @@
-"""Learning rates that are declared in branches of the build function, as most scripts do."""
+"""Learning rates in branches of the build function, as in most scripts, and several of one model."""
 
 import shutil
 
@@ -6,10 +6,11 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
-from searches import FIT, X, Y, build_branches, compiled, search_rates, warned
+from searches import FIT, Trains, X, Y, build_branches, compiled, search_rates, warned
 
 import lrtuner
 from lrtuner.search.protocol import is_own_trial
+from lrtuner.search.settings import sweep_label
 
 
 class Quick:
@@ -37,20 +38,14 @@ ARGUMENTS = {
 }
 
 
-def rate_of(hp, name):
-    return hp.Float(name, 1e-6, 10.0, sampling="log")
+def rate_of(hp, name, **arguments):
+    return hp.Float(name, 1e-6, 10.0, sampling="log", **arguments)
 
 
 def model_with(optimizer, hp):
     model = compiled(0.1, hp.Int("units", 2, 3))
     model.compile(optimizer, loss="mse")
     return model
-
-
-def boolean(hp):
-    if hp.Boolean("adaptive"):
-        return model_with(keras.optimizers.Adam(rate_of(hp, "adam_lr")), hp)
-    return model_with(keras.optimizers.SGD(rate_of(hp, "sgd_lr")), hp)
 
 
 def elif_(hp):
@@ -64,24 +59,11 @@ def elif_(hp):
     return model_with(optimizer, hp)
 
 
-def word_first(hp):
-    if hp.Choice("optimizer", ["adam", "sgd"]) == "adam":
-        return model_with(keras.optimizers.Adam(rate_of(hp, "lr_adam")), hp)
-    return model_with(keras.optimizers.SGD(rate_of(hp, "lr_sgd")), hp)
-
-
 def choices(hp):
     values = [float(rate) for rate in np.geomspace(1e-6, 1.0, 13)]
     if hp.Choice("optimizer", ["adam", "sgd"]) == "adam":
         return model_with(keras.optimizers.Adam(hp.Choice("adam_lr", values)), hp)
     return model_with(keras.optimizers.SGD(hp.Choice("sgd_lr", values)), hp)
-
-
-def common_momentum(hp):
-    momentum = hp.Choice("momentum", [0.0, 0.9])
-    if hp.Choice("optimizer", ["adam", "sgd"]) == "adam":
-        return model_with(keras.optimizers.Adam(rate_of(hp, "adam_lr")), hp)
-    return model_with(keras.optimizers.SGD(rate_of(hp, "sgd_lr"), momentum=momentum), hp)
 
 
 def momentum_of_a_branch(hp):
@@ -110,37 +92,18 @@ def scoped(hp):
     return model_with(optimizer, hp)
 
 
-def scoped_and_plain(hp):
-    """An if in the scope of each branch, as KerasTuner's own guide has it."""
-    name = hp.Choice("optimizer", ["adam", "sgd"])
-    with hp.conditional_scope("optimizer", ["adam"]):
-        if name == "adam":
-            optimizer = keras.optimizers.Adam(rate_of(hp, "adam_lr"))
-    with hp.conditional_scope("optimizer", ["sgd"]):
-        if name == "sgd":
-            optimizer = keras.optimizers.SGD(rate_of(hp, "sgd_lr"))
-    return model_with(optimizer, hp)
-
-
 ADAM, SGD = {"optimizer": "adam"}, {"optimizer": "sgd"}
 # The settings that each learning rate is swept in.
 SWEPT = {
     build_branches: {"adam_lr": [ADAM], "sgd_lr": [SGD]},
-    boolean: {"adam_lr": [{"adaptive": True}], "sgd_lr": [{"adaptive": False}]},
     elif_: {"adam_lr": [ADAM], "sgd_lr": [SGD], "rmsprop_lr": [{"optimizer": "rmsprop"}]},
-    word_first: {"lr_adam": [ADAM], "lr_sgd": [SGD]},
     choices: {"adam_lr": [ADAM], "sgd_lr": [SGD]},
-    common_momentum: {
-        "adam_lr": [{"momentum": 0.0, **ADAM}],
-        "sgd_lr": [{"momentum": 0.0, **SGD}, {"momentum": 0.9, **SGD}],
-    },
     momentum_of_a_branch: {
         "adam_lr": [{"momentum": 0.0, **ADAM}],
         "sgd_lr": [{"momentum": 0.0, **SGD}, {"momentum": 0.9, **SGD}],
     },
     same_optimizer: {"small_lr": [{"size": "small"}], "large_lr": [{"size": "large"}]},
     scoped: {"adam_lr": [ADAM], "sgd_lr": [SGD]},
-    scoped_and_plain: {"adam_lr": [ADAM], "sgd_lr": [SGD]},
 }
 
 
@@ -172,7 +135,7 @@ def sweep_settings(oracle):
 def assert_each_in_its_own(tuner, build):
     """Check that each trial was built with a rate in the range of its own setting."""
     oracle = tuner.oracle
-    space = oracle._sweeping.ranges.setting_space
+    space = oracle._ranges.settings
     for values, rate in tuner.trained:
         (sweep,) = [
             sweep
@@ -185,25 +148,22 @@ def assert_each_in_its_own(tuner, build):
         assert inside or build is choices
 
 
-@pytest.mark.parametrize(
-    ("build", "is_listed"),
-    [
-        *((build, False) for build in SWEPT),
-        *((build, True) for build in (build_branches, elif_, momentum_of_a_branch, scoped)),
-    ],
-)
-def test_each_branch_has_a_sweep_and_a_range(tmp_path, build, is_listed, recwarn):
+@pytest.mark.parametrize("build", [build_branches, elif_, same_optimizer, scoped])
+def test_each_branch_has_a_sweep_and_a_range(tmp_path, build, recwarn):
     # The list begins with what the first build doesn't declare.
     names = sorted(SWEPT[build], reverse=True)
-    tuner = searched(tmp_path, build, **({"learning_rate": names} if is_listed else {}))
+    tuner = searched(tmp_path, build, **({"learning_rate": names} if build is elif_ else {}))
     oracle = tuner.oracle
     settings = sweep_settings(oracle)
     assert {name: sorted(held, key=str) for name, held in settings.items()} == SWEPT[build]
     assert_each_in_its_own(tuner, build)
+    labels = [f"{sweep.learning_rate}, {sweep_label(None, sweep.setting)}" for sweep in oracle.sweeps]
+    assert [sweep.name for sweep in oracle.sweeps] == labels
+    # One range of several hyperparameters would be a range of nothing.
+    assert oracle.lr_range is None
     assert len(oracle.trials) == 12
     # The picture shows no trials beside those of the sweeps.
-    assert oracle._sweeping.results().settings_not_swept() == []
-    assert sum(len(oracle._sweeping.results().scored_rates(sweep)) for sweep in oracle.sweeps) == 12
+    assert sum(len(oracle.results().scored_rates(sweep)) for sweep in oracle.sweeps) == 12
     # The search is one: its space holds every learning rate, narrowed.
     for entry in oracle.get_space().space:
         if entry.name in SWEPT[build]:
@@ -219,10 +179,8 @@ def test_each_branch_has_a_sweep_and_a_range(tmp_path, build, is_listed, recwarn
     ("name", "build"),
     [
         ("BayesianOptimization", choices),
-        ("BayesianOptimization", momentum_of_a_branch),
         ("Hyperband", momentum_of_a_branch),
         ("GridSearch", choices),
-        ("GridSearch", momentum_of_a_branch),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -240,80 +198,54 @@ def test_whatever_searches(tmp_path, name, build):
         ]
         assert len(set(same)) == len(same)
         rates = [entry for entry in tuner.oracle.get_space().space if entry.name in SWEPT[build]]
-        if build is not momentum_of_a_branch:
-            assert len(same) == 2 * sum(len({*entry.values, entry.default}) for entry in rates)
+        assert len(same) == 2 * sum(len({*entry.values, entry.default}) for entry in rates)
 
 
-class TestWhatIsNotSwept:
-    """It is not narrowed, and the user is told."""
-
-    def test_a_second_rate_beside_a_shared_one(self, tmp_path, capsys):
-        def build(hp):
-            rate = rate_of(hp, "lr")
-            if hp.Boolean("fine_tune"):
-                rate_of(hp, "fine_tune_lr")
-            return model_with(keras.optimizers.Adam(rate), hp)
-
-        tuner = searched(tmp_path, build, verbose=2, max_trials=4)
-        assert sweep_settings(tuner.oracle) == {"lr": [{}]}
-        assert declared_bounds(tuner, "lr") != (1e-6, 10.0)
-        assert declared_bounds(tuner, "fine_tune_lr") == (1e-6, 10.0)
-        out = capsys.readouterr().out
-        assert out.count("fine_tune_lr is searched as declared, without a sweep") == 1
-        assert "learning_rate=['lr', 'fine_tune_lr']" in out
-
-    def test_two_rates_in_one_branch(self, tmp_path, capsys):
-        def build(hp):
-            if hp.Choice("optimizer", ["adam", "sgd"]) == "adam":
-                return model_with(keras.optimizers.Adam(rate_of(hp, "adam_lr")), hp)
-            rate_of(hp, "encoder_lr")
-            return model_with(keras.optimizers.SGD(rate_of(hp, "head_lr")), hp)
-
-        tuner = searched(tmp_path, build, verbose=2, max_trials=6)
-        assert sweep_settings(tuner.oracle) == {"adam_lr": [ADAM]}
-        for name in ("encoder_lr", "head_lr"):
-            assert declared_bounds(tuner, name) == (1e-6, 10.0)
-        assert "encoder_lr, head_lr are searched as declared" in capsys.readouterr().out
-
-    def test_the_user_names_one(self, tmp_path):
-        tuner = searched(tmp_path, build_branches, learning_rate="adam_lr", max_trials=6)
-        assert sweep_settings(tuner.oracle) == {"adam_lr": [ADAM]}
-        assert declared_bounds(tuner, "sgd_lr") == (1e-6, 10.0)
-
-    def test_one_sweep_is_to_serve_all(self, tmp_path):
-        tuner = searched(tmp_path, build_branches, sweep_per=[], max_trials=6)
-        assert sweep_settings(tuner.oracle) == {"adam_lr": [{}]}
-        assert declared_bounds(tuner, "sgd_lr") == (1e-6, 10.0)
-
-    def test_a_name_that_nothing_declares(self, tmp_path, capsys):
-        names = ["adam_lr", "sgd_lr", "adagrad_lr"]
-        with warned(r"names \['adagrad_lr'\], which no model of this search has declared.*'sgd_lr'"):
-            tuner = searched(tmp_path, build_branches, learning_rate=names, max_trials=6, verbose=2)
-        assert "names ['adagrad_lr'], which no model built so far has declared" in capsys.readouterr().out
-        assert sweep_settings(tuner.oracle) == SWEPT[build_branches]
-
-    def test_none_of_the_list_is_declared(self, tmp_path):
-        with pytest.raises(ValueError, match=r"no hyperparameter named 'adagrad_lr'.*'adam_lr'"):
-            made(tmp_path, build_branches, learning_rate=["adagrad_lr", "rmsprop_lr"])
+def two_in_one_branch(hp):
+    if hp.Choice("optimizer", ["adam", "sgd"]) == "adam":
+        return model_with(keras.optimizers.Adam(rate_of(hp, "adam_lr")), hp)
+    rate_of(hp, "encoder_lr")
+    return model_with(keras.optimizers.SGD(rate_of(hp, "head_lr")), hp)
 
 
-def test_sweeps_for_settings_that_the_user_names(tmp_path):
-    tuner = searched(tmp_path, build_branches, sweep_per=["optimizer"], max_trials=6)
-    assert sweep_settings(tuner.oracle) == SWEPT[build_branches]
-    assert_each_in_its_own(tuner, build_branches)
+def chosen_by_a_number(hp):
+    rate = rate_of(hp, "deep_lr") if hp.Int("layers", 1, 3) > 1 else rate_of(hp, "flat_lr")
+    return model_with(keras.optimizers.Adam(rate), hp)
 
 
-def test_the_middle_of_the_space_lies_in_another_branch(tmp_path):
-    """No hyperparameter that settings are told apart by chooses the rate: only what was swept is narrowed."""
+@pytest.mark.parametrize(
+    ("build", "options", "swept", "others"),
+    [
+        # No setting chooses the rate, and no model that is looked at declares the other one.
+        (chosen_by_a_number, {}, {"flat_lr": [{}]}, ["deep_lr"]),
+        (two_in_one_branch, {}, {"adam_lr": [ADAM]}, ["encoder_lr", "head_lr"]),
+        (build_branches, {"sweep_per": []}, {"adam_lr": [{}]}, ["sgd_lr"]),
+        # The user has left it out.
+        (build_branches, {"learning_rate": "sgd_lr"}, {"sgd_lr": [SGD]}, []),
+        (
+            build_branches,
+            {"learning_rate": ["adam_lr", "sgd_lr", "sdg_lr"]},
+            SWEPT[build_branches],
+            ["sdg_lr"],
+        ),
+    ],
+)
+def test_what_is_not_swept_is_not_narrowed_and_is_named(tmp_path, capsys, build, options, swept, others):
+    tuner = searched(tmp_path, build, verbose=2, max_trials=6, **options)
+    assert sweep_settings(tuner.oracle) == swept
+    rates = [entry.name for entry in tuner.oracle.get_space().space if entry.name.endswith("lr")]
+    assert len(rates) > 1
+    for name in rates:
+        assert (declared_bounds(tuner, name) == (1e-6, 10.0)) == (name not in swept)
+    out = capsys.readouterr().out
+    assert out.count(f"Not swept: {', '.join(others)}.") == out.count("Not swept") == bool(others)
 
-    def build(hp):
-        rate = rate_of(hp, "deep_lr") if hp.Int("layers", 1, 3) > 1 else rate_of(hp, "flat_lr")
-        return model_with(keras.optimizers.Adam(rate), hp)
 
-    tuner = searched(tmp_path, build, max_trials=6)
-    assert sweep_settings(tuner.oracle) == {"deep_lr": [{}]}
-    assert declared_bounds(tuner, "deep_lr") != (1e-6, 10.0)
-    assert declared_bounds(tuner, "flat_lr") == (1e-6, 10.0)
+def test_none_of_the_list_is_declared(tmp_path):
+    with warned(r"found no range.*no hyperparameter named 'adagrad_lr'.*'adam_lr'"):
+        tuner = searched(tmp_path, build_branches, learning_rate=["adagrad_lr", "rmsprop_lr"], max_trials=2)
+    assert [sweep.learning_rate for sweep in tuner.oracle.sweeps] == ["adagrad_lr"]
+    assert len(tuner.trained) == 2
 
 
 def test_a_rate_of_one_of_several_optimizers(tmp_path):
@@ -327,7 +259,7 @@ def test_a_rate_of_one_of_several_optimizers(tmp_path):
         model.compile(head, loss="mse")
         return model
 
-    tuner = search_rates(tmp_path, build, ["head_lr", "encoder_lr"])
+    tuner = search_rates(tmp_path, build, ["head_lr", "encoder_lr"], max_trials=2)
     assert sweep_settings(tuner.oracle) == {
         "head_lr": [{"encoder": "shared"}, {"encoder": "own"}],
         "encoder_lr": [{"encoder": "own"}],
@@ -335,39 +267,22 @@ def test_a_rate_of_one_of_several_optimizers(tmp_path):
 
 
 def test_a_rate_that_fit_declares_in_a_branch(tmp_path):
-    class InFit(kt.HyperModel):
-        def build(self, hp):
-            kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-            return model_with(kinds[hp.Choice("optimizer", list(kinds))](0.01), hp)
+    def build(hp):
+        kinds = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+        return model_with(kinds[hp.Choice("optimizer", list(kinds))](0.01), hp)
 
-        def fit(self, hp, model, *args, **kwargs):
-            model.optimizer.learning_rate = rate_of(hp, f"{hp.get('optimizer')}_lr")
-            return model.fit(*args, **kwargs)
+    def train(hp, model, *args, **kwargs):
+        model.optimizer.learning_rate = rate_of(hp, f"{hp.get('optimizer')}_lr")
+        return model.fit(*args, **kwargs)
 
-    tuner = lrtuner.RandomSearch(
-        InFit(),
-        objective="val_loss",
-        max_trials=6,
-        seed=3,
-        steps=60,
-        learning_rate=["sgd_lr", "adam_lr"],
-        directory=tmp_path,
-    )
-    keras.utils.set_random_seed(11)
     # No model that is built shows that only one of the two is declared in each.
-    with warned("adam_lr, optimizer=sgd found no range"):
-        tuner.search(X, Y, **FIT)
-    ranges = {
-        (sweep.learning_rate, sweep.setting["optimizer"]): sweep.lr_range
-        for sweep in tuner.oracle.sweeps
-        if sweep.lr_range is not None
-    }
-    assert set(ranges) == {("adam_lr", "adam"), ("sgd_lr", "sgd")}
+    with warned("(adam_lr, optimizer=sgd|sgd_lr, optimizer=adam) found no range"):
+        tuner = search_rates(tmp_path, Trains(build, train), ["sgd_lr", "adam_lr"])
+    swept = [sweep.name for sweep in tuner.oracle.sweeps if sweep.lr_range is not None]
+    assert {"adam_lr, optimizer=adam", "sgd_lr, optimizer=sgd"} <= set(swept)
     for trial in tuner.oracle.trials.values():
         values = trial.hyperparameters.values
-        name = f"{values['optimizer']}_lr"
-        lr_range = ranges[name, values["optimizer"]]
-        assert lr_range.min_lr <= values[name] <= lr_range.max_lr
+        assert 1e-3 <= values[f"{values['optimizer']}_lr"] <= 1e-2
 
 
 class TestNextRun:
@@ -376,7 +291,7 @@ class TestNextRun:
         space = first.oracle.get_space().get_config()
         capsys.readouterr()
         again = searched(tmp_path, build_branches, max_trials=9)
-        assert "earlier run hold. adam_lr, optimizer=adam" in capsys.readouterr().out
+        assert "earlier run hold: adam_lr, optimizer=adam" in capsys.readouterr().out
         assert not [one for one in recwarn if "learning" in str(one.message)]
         assert len(again.trained) == 3
         assert len(again.oracle.sweeps) == 2
@@ -407,3 +322,81 @@ def test_a_space_given_in_advance(tmp_path, switch):
     assert [sweep.learning_rate for sweep in tuner.oracle.sweeps] == ["adam_lr"]
     assert declared_bounds(tuner, "adam_lr") != (1e-6, 10.0)
     assert [entry.name for entry in tuner.oracle.get_space().space] == ["optimizer", "adam_lr", "units"]
+
+
+# --- Several learning rates of one model, named in a list ---------------------------------------------------
+
+
+class FineTunes(kt.HyperModel):
+    """Trains the head, unfreezes the base, and trains both at a second rate."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+        model.layers[0].trainable = False
+        if self.where == "build":
+            rate_of(hp, "fine_lr")
+        model.compile(keras.optimizers.Adam(rate_of(hp, "head_lr")), "mse")
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        model.fit(*args, **kwargs)
+        model.layers[0].trainable = True
+        model.compile(keras.optimizers.Adam(rate_of(hp, "fine_lr")), "mse")
+        return model.fit(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("where", "names"), [("build", ["head_lr", "fine_lr"]), ("fit", ["fine_lr", "head_lr"])]
+)
+def test_a_rate_of_a_later_fit_is_searched_as_declared(tmp_path, where, names):
+    with warned("trains at 'head_lr' and not at 'fine_lr', and a sweep sees the first fit alone"):
+        tuner = search_rates(tmp_path, FineTunes(where), names, max_trials=1)
+    ranges = {sweep.learning_rate: sweep.lr_range for sweep in tuner.oracle.sweeps}
+    assert ranges == {"head_lr": lrtuner.LRRange(1e-3, 1e-2), "fine_lr": None}
+    entries = {entry.name: entry for entry in tuner.oracle.get_space().space}
+    assert (entries["head_lr"].min_value, entries["head_lr"].max_value) == (1e-3, 1e-2)
+    assert (entries["fine_lr"].min_value, entries["fine_lr"].max_value) == (1e-6, 10.0)
+    for trial in tuner.oracle.trials.values():
+        assert 1e-3 <= trial.hyperparameters.values["head_lr"] <= 1e-2
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
+@pytest.mark.parametrize(("given", "held"), [({}, 10**-2.5), ({"default": 0.03}, 0.03)])
+def test_the_rate_at_which_the_other_optimizer_trains_during_a_sweep(tmp_path, capsys, given, held):
+    heads = []
+
+    def build(hp):
+        head = keras.optimizers.Adam(rate_of(hp, "head_lr", **given))
+        heads.append(head)
+        encoder = keras.optimizers.SGD(rate_of(hp, "encoder_lr"))
+        optimizers = keras.optimizers.OptimizerMap(head, {"encoder/.*": encoder})
+        model = keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(8, name="encoder"), keras.layers.Dense(1)]
+        )
+        model.compile(keras.optimizers.MultiOptimizer(optimizers), loss="mse")
+        return model
+
+    tuner = search_rates(tmp_path, build, ["encoder_lr", "head_lr"], max_trials=1, verbose=2)
+    first = tuner.oracle.sweeps[0]
+    assert [sweep.name for sweep in tuner.oracle.sweeps] == ["encoder_lr", "head_lr"]
+    for trial in tuner.oracle.trials.values():
+        assert all(1e-3 <= trial.hyperparameters.values[sweep.name] <= 1e-2 for sweep in tuner.oracle.sweeps)
+    assert first.hyperparameters.values["head_lr"] == pytest.approx(held, rel=1e-5)
+    assert f"head_lr was held at {held:.3g}." in capsys.readouterr().out
+    trained = [head for head in heads if int(head.iterations) > 0]
+    assert float(trained[0].learning_rate) == pytest.approx(held, rel=1e-5)
+
+
+@pytest.mark.parametrize(("seed", "name"), [(1, "adam_lr"), (2, "sgd_lr")])
+def test_a_search_of_one_trial_sweeps_in_its_branch_alone(tmp_path, seed, name):
+    oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1, seed=seed)
+    once = lrtuner.Tuner(oracle, build_branches, steps=60, directory=tmp_path, project_name="project")
+    keras.utils.set_random_seed(0)
+    once.search(X, Y, **FIT)
+    (sweep,) = once.oracle.sweeps
+    assert sweep.learning_rate == name
+    assert sweep.lr_range is not None

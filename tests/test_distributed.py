@@ -3,8 +3,6 @@ import socket
 import time
 from pathlib import Path
 
-import keras
-import keras_tuner as kt
 import pytest
 from processes import start
 from searches import random_search, warned
@@ -16,11 +14,9 @@ CHIEF, WORKERS = "chief", ("worker0", "worker1")
 
 
 class Outcome:
-    def __init__(self, codes, outputs, seconds, directory):
+    def __init__(self, codes, outputs, directory):
         self.codes = codes
         self.outputs = outputs
-        # Until each process ended.
-        self.seconds = seconds
         lines = (directory / "events").read_text().splitlines() if (directory / "events").exists() else []
         self.events = [tuple(json.loads(line)) for line in lines]
         found = [line for line in outputs[CHIEF].splitlines() if line.startswith("RESULT ")]
@@ -41,7 +37,7 @@ def run(directory, *, names=(CHIEF, *WORKERS), limit=170, **options):
         "MPLBACKEND": "agg",
     }
     argument = json.dumps({"directory": str(directory), **options})
-    begin, processes, ended = time.time(), {}, {}
+    begin, processes = time.time(), {}
     try:
         for name in names:
             processes[name] = start(
@@ -50,18 +46,15 @@ def run(directory, *, names=(CHIEF, *WORKERS), limit=170, **options):
                 output=directory / f"{name}.txt",
                 environment={**environment, "KERASTUNER_TUNER_ID": name},
             )
-        while len(ended) < len(names) and time.time() - begin < limit:
-            time.sleep(0.05)
-            for name, process in processes.items():
-                if name not in ended and process.exitcode is not None:
-                    ended[name] = time.time()
+        for process in processes.values():
+            process.join(max(0.0, begin + limit - time.time()))
     finally:
+        codes = {name: process.exitcode for name, process in processes.items()}
         for process in processes.values():
             process.kill()
             process.join()
     outputs = {name: (directory / f"{name}.txt").read_text() for name in names}
-    codes = {name: process.exitcode if name in ended else "hung" for name, process in processes.items()}
-    return Outcome(codes, outputs, ended, directory)
+    return Outcome(codes, outputs, directory)
 
 
 def assert_narrowed(outcome, trials):
@@ -87,7 +80,7 @@ def test_workers_sweep_once_and_search_inside(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["RandomSearch", "BayesianOptimization", "GridSearch", "Hyperband"])
+@pytest.mark.parametrize("name", ["GridSearch", "Hyperband"])
 def test_drop_ins(tmp_path, name):
     outcome = run(tmp_path, tuner=name)
     assert_narrowed(outcome, trials=len(outcome.result["rates"]))
@@ -129,24 +122,13 @@ def test_stock_tuners_with_wrapped_hypermodels(tmp_path):
     assert_narrowed(outcome, trials=4)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a feature of TensorFlow alone")
-def test_a_strategy_of_two_devices_on_a_worker(tmp_path):
-    outcome = run(tmp_path, names=(CHIEF, "worker0"), strategy=True, trials=2)
-    assert_narrowed(outcome, trials=2)
-    assert outcome.who("2 replicas") == ["worker0"] * 3
-
-
-def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):
-    """The first dies, the second takes longer than its lease, the third is quick: one result counts."""
-    names = (CHIEF, "worker0", "worker1", "worker2")
-    # Nobody begins the third before the second's lease has run out. Who lives is heard of every 2 seconds.
-    slow = {"sweep 1": "end of sweep 2"}
-    outcome = run(tmp_path, names=names, die="sweep 0", wait_for=slow, lease=8, silence=10)
+def test_worker_killed_in_its_sweep(tmp_path):
+    """The other one repeats it when its lease has run out."""
+    outcome = run(tmp_path, die="sweep 0", lease=6)
     codes = dict(outcome.codes)
     begun = outcome.who("sweep")
     assert codes.pop(begun[0]) == -9
-    assert len(begun) == len(set(begun)) == 3
+    assert len(begun) == len(set(begun)) == 2
     assert set(codes.values()) == {0}, outcome.outputs
     assert outcome.result["sweeps"] == 1
     assert len(outcome.result["rates"]) == len(outcome.who("trial")) == 4
@@ -155,38 +137,14 @@ def test_worker_killed_in_its_sweep_and_a_slow_one(tmp_path):
 
 
 def test_sweep_that_raises_ends_in_unnarrowed_search(tmp_path):
-    outcome = run(tmp_path, names=(CHIEF, "worker0"), failure="raises", retries=1)
+    outcome = run(tmp_path, names=(CHIEF, "worker0"), raises=True)
     assert set(outcome.codes.values()) == {0}, outcome.outputs
-    # Once, once again, and at the defaults.
-    assert outcome.who("sweep") == ["worker0"] * 3
+    # Once, and once again.
+    assert outcome.who("sweep") == ["worker0"] * 2
     assert outcome.result["lr_range"] is None
     assert outcome.result["reason"] == "OSError: the data is gone"
     assert outcome.result["statuses"] == ["COMPLETED"] * 4
     assert "found no range, so the search goes on in the declared space: OSError" in outcome.outputs[CHIEF]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("failure", "cause"),
-    [("not compiled", "not compiled, so it has no"), ("trials", "Number of consecutive failures exceeded")],
-)
-def test_a_fatal_error_ends_all_processes(tmp_path, failure, cause):
-    outcome = run(tmp_path, failure=failure, trials=20)
-    assert all(code not in (0, "hung") for code in outcome.codes.values()), (outcome.codes, outcome.outputs)
-    for output in outcome.outputs.values():
-        assert cause in output
-    # The last thing that any of them trained.
-    last = max(when for when, _, _ in outcome.events)
-    assert max(outcome.seconds.values()) - last < 30
-
-
-def ask(oracle, tuner_id, seconds):
-    """Ask for trials as KerasTuner's loop does; return how often in that time."""
-    questions, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert oracle.create_trial(tuner_id).status == "IDLE"
-        questions += 1
-    return questions
 
 
 @pytest.fixture
@@ -198,24 +156,6 @@ def oracle(tmp_path):
         directory=tmp_path,
     )
     return tuner.oracle
-
-
-def test_idle_workers_ask_a_few_times_a_second(oracle):
-    oracle.lease = 60.0
-    assert oracle.create_trial("worker0").status == "RUNNING"
-    assert ask(oracle, "worker1", 2.0) <= 8
-
-
-def test_whoever_is_ready_is_served_soon_while_others_wait(oracle):
-    oracle.lease = 60.0
-    oracle.create_trial("worker0")
-    for worker in range(64):
-        oracle.create_trial(f"idle{worker}")
-    begin = time.monotonic()
-    # What a chief's one thread has to answer before it comes to one more question.
-    for worker in range(64):
-        oracle.create_trial(f"idle{worker}")
-    assert time.monotonic() - begin < 1.0
 
 
 def test_a_late_failure_is_not_counted(oracle):
@@ -248,4 +188,26 @@ def test_a_chief_waits_for_the_sweep_and_for_those_who_wait_for_it(oracle):
     oracle.create_trial("worker1")
     assert oracle.ongoing_trials == {"worker0": sweep}
     assert oracle.tuner_ids == {"worker0", "worker1"}
-    assert isinstance(oracle, kt.Oracle)
+    time.sleep(1.1)
+    # Whoever has let its lease run out may be dead.
+    again = oracle.create_trial("worker1")
+    assert oracle.tuner_ids == {"worker1"}
+    assert again.trial_id != sweep.trial_id
+    assert oracle.ongoing_trials == {"worker1": again}
+
+
+def test_waiting_workers_ask_seldom_and_keep_nobody_from_being_served(oracle, monkeypatch):
+    pauses, oracle.lease = [], 60.0
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    sweep = oracle.create_trial("worker0")
+    assert oracle.create_trial("worker0") is sweep
+    for _ in range(4):
+        assert oracle.create_trial("worker1").status == "IDLE"
+    assert sum(pauses) >= 0.9
+    # What a chief's one thread has to answer before it comes to one more question.
+    workers = [f"idle{number}" for number in range(64)]
+    oracle._sweeps.tuner_ids.update(workers)
+    pauses.clear()
+    for worker in workers:
+        oracle.create_trial(worker)
+    assert sum(pauses) < 1.0

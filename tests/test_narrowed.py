@@ -54,15 +54,6 @@ def test_nothing_else_is_changed_and_nothing_is_left(tmp_path, monkeypatch, caps
     assert "Picture" not in printed
 
 
-def test_a_choice_stays_a_choice():
-    def build(hp):
-        return compiled(hp.Choice(RATE, [1e-5, 1e-3, 1e-2, 0.03, 0.1, 5.0]))
-
-    rate = entry(lrtuner.narrowed_space(build, X, Y, **OPTIONS))
-    assert isinstance(rate, type(entry(kt_space(build))))
-    assert 1 < len(rate.values) < 6
-
-
 @pytest.mark.slow
 def test_several_settings_share_the_range_of_all_and_a_warning_says_so(tmp_path):
     directory = tmp_path / "kept"

@@ -23,13 +23,6 @@ def blocks(document, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
 
 
-# The documents' searches, made short.
-SHORTER = {
-    r"max_trials=\d+": "max_trials=1",
-    r"epochs=5": "epochs=1",
-}
-
-
 @pytest.mark.slow
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     matplotlib.use("agg")
@@ -38,8 +31,8 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     # Those of the guide go on from those of the README.
     for file in FILES[:2]:
         for block in blocks(DOCUMENTS[file], "python"):
-            for long, short in SHORTER.items():
-                block = re.sub(long, short, block)
+            # The documents' searches, made short.
+            block = re.sub(r"max_trials=\d+", "max_trials=1", block).replace("epochs=5", "epochs=1")
             exec(compile(block, file, "exec"), names)
     matplotlib.pyplot.close("all")
     projects = re.findall(r'project_name="(\w+)"', README + GUIDE)
@@ -58,20 +51,12 @@ def test_the_schedule_of_the_guide_goes_between_the_ends_of_the_range():
     assert rates == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001], rel=1e-3)
 
 
-def test_there_are_blocks_to_run():
-    assert len(blocks(README, "python")) >= 5
-    assert len(blocks(GUIDE, "python")) >= 5
-
-
-def test_names_in_the_documents_exist():
+def test_names_in_the_documents_exist_and_every_public_name_is_there():
     text = "".join(DOCUMENTS.values())
     named = set(re.findall(r"\blrtuner\.([A-Za-z_]\w*)", text)) - {"json"}
     assert named <= set(lrtuner.__all__)
     for name in named:
         assert getattr(lrtuner, name).__name__ == name
-
-
-def test_every_public_name_is_in_the_documents():
     text = README + GUIDE
     assert [name for name in lrtuner.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
@@ -113,23 +98,17 @@ def test_the_first_screen_has_the_two_commands():
     assert commands[1].endswith("-m pytest -n 3 --dist worksteal")
 
 
-def test_the_readme_can_be_read_in_ten_minutes():
-    assert len(README.splitlines()) <= 200
+def test_documents_are_short_and_have_short_lines():
+    assert len(README.splitlines()) <= 180
+    for document in DOCUMENTS.values():
+        # The two commands that are copied stand on one line each.
+        lines = [line for line in document.splitlines() if not line.startswith("python3 -m venv")]
+        assert [line for line in lines if len(line) >= 120] == []
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_lines_are_short(file):
-    # The two commands that are copied stand on one line each.
-    lines = [line for line in DOCUMENTS[file].splitlines() if not line.startswith("python3 -m venv")]
-    assert [line for line in lines if len(line) >= 120] == []
-
-
-def test_rules_in_the_table_are_the_rules():
+def test_tables_have_the_rules_and_the_options():
     table = GUIDE[GUIDE.index("| `rule=` |") :]
     assert re.findall(r"^\| `\"(\w+)\"` ", table, flags=re.MULTILINE) == list(RULES)
-
-
-def test_options_in_the_table_are_the_options():
     table = README[README.index("## Options") : README.index("## Resume")]
     rows = re.findall(r"^\| (`.*?) \| .* \| (.*) \|$", table, flags=re.MULTILINE)
     told = {name: default for names, default in rows for name in re.findall(r"`(\w+)`", names)}
@@ -153,12 +132,9 @@ def test_a_table_that_stands_twice_says_the_same():
 
     benchmarks = DOCUMENTS["examples/benchmarks/README.md"]
     full, short = (figures(document, "| 1e-6 to 10 | x") for document in (benchmarks, README))
-    assert len(short) == 5
-    # The README leaves the intervals out.
-    expected = [[re.sub(r" \(.*?\)", "", cell) for cell in row] for row in full]
-    assert [row for row in expected if row in short] == short
-    costs = "| dense net | 0.5"
-    assert figures(GUIDE, costs) == figures(benchmarks, costs)
+    full = [[cell.replace(" to ", "-") for cell in row] for row in full]
+    assert len(short) == 6
+    assert [row for row in short if row not in full] == []
 
 
 def mnist(monkeypatch, *arguments):

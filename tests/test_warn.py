@@ -1,6 +1,6 @@
 import warnings
 
-from lrtuner.warn import warn
+from lrtuner.messages import warn
 
 
 def function_of(module, call):
@@ -25,7 +25,7 @@ def test_a_warning_points_at_its_caller():
 
 def test_callers_in_lrtuner_and_keras_tuner_are_passed_over():
     call = warn
-    for module in ("lrtuner.search.names", "lrtuner.oracle", "keras_tuner.src.engine.base_tuner"):
+    for module in ("lrtuner.search.ranges", "lrtuner.oracle", "keras_tuner.src.engine.base_tuner"):
         call = function_of(module, call)
         assert place_of_warning(call) == __file__
 
