@@ -28,7 +28,6 @@ from bench.late import keras_tuner as kt
 
 protocol = Late("lrtuner.search.protocol")
 settings_room = Late("lrtuner.search.settings")
-sweep_room = Late("lrtuner.sweep")
 
 # KerasTuner's own steps vary by about as much from run to run.
 MOST_ADDED = 0.05
@@ -62,16 +61,16 @@ def is_sweep(trial: Any) -> bool:
 
 
 def answer(trial: Any) -> None:
-    """Write into the trial what its sweep has found."""
+    """Keep beside the trial's hyperparameters what its sweep has found."""
     optimizer = trial.hyperparameters.values["optimizer"]
     # A descent that ends, and a blow-up, at the rates that are usual for the optimizer.
     rates = np.geomspace(1e-7, 10.0, 100)
     scaled = rates / (1.0 if optimizer == "SGD" else 0.1)
     losses = 2.0 - 1.5 / (1.0 + (3e-3 / scaled) ** 2) + np.minimum(scaled / 0.5, 20.0) ** 4
     training = lrtuner.Training(optimizer=optimizer, batch_size=64, batches_per_epoch=100, epochs=10)
-    report = sweep_room.SweepReport(curve=lrtuner.LRCurve(rates, losses, training=training))
+    curve = lrtuner.LRCurve(rates, losses, training=training)
     settings = settings_room.SettingSpace(("optimizer",), batch_size="batch_size")
-    protocol.SweepAnswer(report=report, settings=settings).write_to(trial.hyperparameters)
+    protocol.put(trial.hyperparameters, protocol.Answer(curve=curve, settings=settings))
 
 
 def finish_sweeps(oracle: Any, workers: list[str]) -> Any:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure what a learning-rate range is worth, on tasks that were not used to make the rule.
 
-    python examples/benchmarks/range_quality.py             # measure and score: 2.5 hours on one core
+    python examples/benchmarks/range_quality.py             # measure and score: about 4 hours on one core
     python examples/benchmarks/range_quality.py --quick     # a few tasks, coarse grid: half a minute
     python examples/benchmarks/range_quality.py score       # score again what was measured
     python examples/benchmarks/range_quality.py score --rule mymodule:myrule

@@ -8,7 +8,6 @@ Everything is measured in one process, sweep and plain `fit` in turn, as the med
 
 step      A step of the sweep against a step of plain `fit` (loss and accuracy, as most people compile). The
           time of a step is the slope between a short and a long run: building and tracing cancel out.
-fallback  The same with the sweep's step driven from Python, as where the compiled step can't be used.
 whole     A fresh model, built and traced: a whole sweep against a plain epoch of as many batches.
 search    A search of one trial, up to its first batch and as a whole, against KerasTuner's own, in processor
           seconds: in fresh processes, with the models below and two large ones (`--search`).
@@ -28,13 +27,11 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from bench import command, first_batch
 from bench.late import Late, keras
 
-recorders = Late("lrtuner.sweep.recorders")
 training = Late("lrtuner.sweep.training")
 
 BATCH = 64
@@ -90,21 +87,9 @@ def data(name: str, batches: int) -> tuple[np.ndarray, np.ndarray]:
 
 def run_sweep(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
     """Sweep as a search does, without restoring the model. The rates stay low, so that it runs through."""
-    report = training.sweep_in_training(
-        model,
-        lambda: model.fit(x, y, batch_size=BATCH, verbose=0),
-        min_lr=1e-7,
-        max_lr=1e-3,
-        steps=batches,
-    )
-    assert len(report.curve) == batches
-
-
-def run_from_python(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
-    """Sweep with the step driven from Python."""
-    stepwise = recorders.StepwiseRecorder
-    with mock.patch("lrtuner.sweep.training.recorder_for", return_value=stepwise):
-        run_sweep(model, x, y, batches)
+    arguments = {"x": x, "y": y, "batch_size": BATCH, "verbose": 0}
+    curve = training.sweep_fit(model, arguments, min_lr=1e-7, max_lr=1e-3, steps=batches)
+    assert len(curve) == batches
 
 
 def run_fit(model: Any, x: np.ndarray, y: np.ndarray, batches: int) -> None:
@@ -134,11 +119,9 @@ def whole_seconds(function: Callable[..., None], name: str) -> float:
     return seconds(lambda: function(build(name), x, y, batches))
 
 
-def ratios(
-    measure: Callable[..., float], name: str, pairs: int, sweep: Callable[..., None] = run_sweep
-) -> tuple[float, float, float]:
+def ratios(measure: Callable[..., float], name: str, pairs: int) -> tuple[float, float, float]:
     """Return the median ratio of sweep to plain fit over interleaved pairs, and both medians in seconds."""
-    measured = [(measure(sweep, name), measure(run_fit, name)) for _ in range(pairs)]
+    measured = [(measure(run_sweep, name), measure(run_fit, name)) for _ in range(pairs)]
     swept, plain = zip(*measured, strict=True)
     return (
         statistics.median(a / b for a, b in measured),
@@ -164,12 +147,8 @@ def print_own_peak(what: str, name: str) -> None:
 def print_costs(name: str, pairs: int) -> None:
     """Compare steps and whole sweeps of one model with plain training."""
     whole_seconds(run_sweep, name)
-    for what, sweep, measure in (
-        ("step", run_sweep, step_seconds),
-        ("fallback", run_from_python, step_seconds),
-        ("whole", run_sweep, whole_seconds),
-    ):
-        ratio, swept, plain = ratios(measure, name, pairs, sweep)
+    for what, measure in (("step", step_seconds), ("whole", whole_seconds)):
+        ratio, swept, plain = ratios(measure, name, pairs)
         unit, factor = ("s", 1) if what == "whole" else ("ms", 1000)
         times = " ".join(f"{one * factor:9.2f} {unit:2s}" for one in (swept, plain))
         print(f"{name:12s} {what:9s} {ratio:9.2f} {times}", flush=True)

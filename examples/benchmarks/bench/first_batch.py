@@ -18,7 +18,7 @@ from bench.late import Late, keras
 
 keras_tuner = Late("keras_tuner")
 lrtuner = Late("lrtuner")
-recorders = Late("lrtuner.sweep.recorders")
+step = Late("lrtuner.sweep.step")
 
 # Batches in the sweep: the first ten tell building and compiling from the rest.
 STEPS = 10
@@ -70,22 +70,18 @@ def measure(name: str, small: Callable[[str], Any], *, swept: bool, seed: int) -
         seen["build"] += time.process_time() - start
         return model
 
-    def time_steps_of(recorder: type[recorders.Recorder]) -> None:
-        before, new_losses = recorder.before_batch, recorder.new_losses
+    set_rate, plain_update = step.SweptStep.set_rate, step.SweptStep.update
 
-        def before_batch(self: Any, position: int) -> None:
-            clock["last"] = time.process_time()
-            before(self, position)
+    def timed_rate(self: Any, rate: float) -> None:
+        self.is_first = not hasattr(self, "is_first")
+        clock["last"] = time.process_time()
+        set_rate(self, rate)
 
-        def timed_losses(self: Any, position: int, logs: dict[str, Any]) -> list[float]:
-            seen["steps" if position else "compile"] += time.process_time() - clock["last"]
-            return new_losses(self, position, logs)
+    def timed_update(self: Any) -> Any:
+        seen["compile" if self.is_first else "steps"] += time.process_time() - clock["last"]
+        return plain_update.fget(self)
 
-        recorder.before_batch = before_batch
-        recorder.new_losses = timed_losses
-
-    time_steps_of(recorders.CompiledRecorder)
-    time_steps_of(recorders.StepwiseRecorder)
+    step.SweptStep.set_rate, step.SweptStep.update = timed_rate, property(timed_update)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 100, (64, *shape)) if name == "transformer" else rng.random((64, *shape), "float32")
     y = np.eye(10, dtype="float32")[rng.integers(0, 10, 64)]

@@ -21,7 +21,7 @@ class Lab:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.split = task.data()
+        self.split, self.judged = task.data(), task.judged or task.loss
         keras.utils.set_random_seed(0)
         self.model = task.model()
         self.model(tf.constant(self.split.x)[:2])
@@ -37,22 +37,28 @@ class Lab:
         """Compile a function that trains batches of these rows and sizes at these rates."""
         model, optimizer = self.model, self.optimizer
         x, y = tf.constant(self.split.x), tf.constant(self.split.y)
+        kernels = [v.value for v in model.trainable_variables if len(v.shape) > 1]
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def run(order: Any, sizes: Any, rates: Any) -> Any:
-            batch_losses = tf.TensorArray(tf.float32, size=0, dynamic_size=True)
+        def run(order: Any, sizes: Any, rates: Any, measures_updates: bool) -> Any:
+            seen = tf.TensorArray(tf.float32, size=0, dynamic_size=True)
 
-            def body(i: Any, batch_losses: Any, _: Any) -> Any:
+            def body(i: Any, seen: Any, _: Any) -> Any:
                 rows = order[i][: sizes[i]]
+                before = [tf.identity(kernel) for kernel in kernels if measures_updates]
                 with tf.GradientTape() as tape:
                     predicted = model(tf.gather(x, rows), training=True)
                     loss = tf.reduce_mean(self.task.loss(tf.gather(y, rows), predicted)) + sum(model.losses)
                 gradients = tape.gradient(loss, model.trainable_variables)
                 optimizer.learning_rate.assign(rates[i])
                 optimizer.apply(gradients, model.trainable_variables)
-                return i + 1, batch_losses.write(i, loss), tf.math.is_finite(loss)
+                update = tf.constant(np.nan)
+                if measures_updates:
+                    moved = [kernel - old for kernel, old in zip(kernels, before, strict=True)]
+                    update = tf.linalg.global_norm(moved) / tf.linalg.global_norm(before)
+                return i + 1, seen.write(i, tf.stack([loss, update])), tf.math.is_finite(loss)
 
-            start = (tf.constant(0), batch_losses, tf.constant(True))
+            start = (tf.constant(0), seen, tf.constant(True))
             return tf.while_loop(lambda i, _, ok: ok & (i < tf.shape(rates)[0]), body, start)[1].stack()
 
         return run
@@ -63,7 +69,7 @@ class Lab:
 
         @tf.function(autograph=False, reduce_retracing=True)
         def validate() -> Any:
-            return tf.reduce_mean(self.task.loss(tf.constant(y), self.model(tf.constant(x), training=False)))
+            return tf.reduce_mean(self.judged(tf.constant(y), self.model(tf.constant(x), training=False)))
 
         return validate
 
@@ -83,18 +89,26 @@ class Lab:
 
         Where `after` is given, training goes on from that batch on, with the model as the last call left it.
         """
+        return self._seen(values, seed, rates, after)[:, 0]
+
+    def _seen(
+        self, values: list[np.ndarray], seed: int, rates: np.ndarray, after: int = 0, updates: bool = False
+    ) -> np.ndarray:
+        """Train, and return each batch's loss and, where asked for, the relative size of its update."""
         if not after:
             for variable, value in zip(self.model.variables, values, strict=True):
                 variable.assign(value)
             for variable, value in zip(self.optimizer.variables, self.fresh, strict=True):
                 variable.assign(value)
         order, sizes = self._batches(seed, after + len(rates))
-        return self._run(order[after:], sizes[after:], rates.astype(np.float32)).numpy()
+        rates = rates.astype(np.float32)
+        seen: np.ndarray = self._run(order[after:], sizes[after:], rates, updates).numpy()
+        return seen.reshape(-1, 2)
 
     def sweep(self, values: list[np.ndarray], seed: int, length: int | str, steps: int) -> MeasuredSweep:
         """Sweep in so many steps, on batches in another order than in a training from the same seed."""
-        losses = self.train(values, 100 + seed, np.geomspace(MIN_LR, MAX_LR, steps))
-        return MeasuredSweep(length, seed, MIN_LR, MAX_LR, steps, finite(losses))
+        seen = self._seen(values, 100 + seed, np.geomspace(MIN_LR, MAX_LR, steps), updates=True)
+        return MeasuredSweep(length, seed, MIN_LR, MAX_LR, steps, finite(seen[:, 0]), finite(seen[:, 1]))
 
     def _batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of each batch and their number; the last batch of an epoch may be smaller."""
@@ -124,7 +138,7 @@ class Lab:
         constant = tf.tile(
             tf.constant(best.astype(np.float32))[None], [len(self.split.y_val)] + [1] * len(outputs)
         )
-        return float(tf.reduce_mean(self.task.loss(self.split.y_val, constant)))
+        return float(tf.reduce_mean(self.judged(self.split.y_val, constant)))
 
 
 # Where the best constant output isn't the mean of the targets.

@@ -21,7 +21,7 @@ def finite(losses: Iterable[float]) -> list[Loss]:
 
 @dataclass(frozen=True)
 class MeasuredSweep:
-    """The losses of one exponential sweep.
+    """The losses and updates of one exponential sweep.
 
     Attributes:
         length: The length that was asked for: a number of batches, or "epoch".
@@ -30,6 +30,7 @@ class MeasuredSweep:
         max_lr: Learning rate of the last batch.
         steps: Batches from one to the other.
         losses: Loss of each batch, up to the first that isn't finite.
+        updates: How far each batch moved the kernels, relative to their size.
     """
 
     length: int | str
@@ -38,11 +39,12 @@ class MeasuredSweep:
     max_lr: float
     steps: int
     losses: list[Loss]
+    updates: list[Loss]
 
-    def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return learning rates and losses of the batches that ran; NaN for a loss that wasn't finite."""
-        losses = np.array([np.nan if loss is None else loss for loss in self.losses], float)
-        return np.geomspace(self.min_lr, self.max_lr, self.steps)[: len(losses)], losses
+    def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return rates, losses and updates of the batches that ran; NaN for what wasn't finite."""
+        losses, updates = np.array([self.losses, self.updates], float)
+        return np.geomspace(self.min_lr, self.max_lr, self.steps)[: len(losses)], losses, updates
 
 
 @dataclass(frozen=True)

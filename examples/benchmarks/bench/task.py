@@ -49,6 +49,8 @@ class Task:
         batch: Rows in a batch.
         epochs: Epochs of a training; `None` where `batches` says how long it is.
         batches: Batches of a training, about: it has whole epochs, and at least two.
+        judged: What the validation judges by, one number for each example; the loss by default.
+        is_pretrained: Whether most of what is trained was trained before.
         warm: Batches at `warm_rate` that come before everything else and stand for pre-training.
         warm_rate: Learning rate of those.
         per_decade: Learning rates in a decade at which the task is trained in full.
@@ -63,6 +65,8 @@ class Task:
     batch: int
     epochs: int | None = None
     batches: int = 0
+    judged: Loss | None = None
+    is_pretrained: bool = False
     warm: int = 0
     warm_rate: float = 1e-3
     per_decade: int = 4

@@ -28,6 +28,7 @@ class MeasuredTask:
         epochs: Epochs of a training.
         truth: What trainings in full end with.
         sweeps: Sweeps of each length from several seeds.
+        is_pretrained: Whether most of what is trained was trained before.
     """
 
     task: str
@@ -38,6 +39,7 @@ class MeasuredTask:
     epochs: int
     truth: MeasuredRates
     sweeps: list[MeasuredSweep]
+    is_pretrained: bool = False
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MeasuredTask:
@@ -68,6 +70,7 @@ def measure(task: Task, quick: bool = False) -> MeasuredTask:
         lab.epochs,
         truth,
         swept,
+        task.is_pretrained,
     )
 
 

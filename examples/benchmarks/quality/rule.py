@@ -18,6 +18,7 @@ class Case(NamedTuple):
 
     learning_rates: np.ndarray
     losses: np.ndarray
+    updates: np.ndarray
     task: MeasuredTask
 
 
@@ -67,7 +68,10 @@ def _asking(rule: Callable[[Any], Any], told: bool) -> Callable[[Case], Range | 
     def ask(case: Case) -> Range | None:
         training = _training(case.task) if told else None
         try:
-            found = rule(lrtuner.LRCurve(case.learning_rates, case.losses, training=training))
+            updates = case.updates if told else None
+            found = rule(
+                lrtuner.LRCurve(case.learning_rates, case.losses, training=training, updates=updates)
+            )
         except ValueError:
             return None
         low, high = (found.min_lr, found.max_lr) if hasattr(found, "min_lr") else found
@@ -85,4 +89,5 @@ def _training(task: MeasuredTask) -> Any:
         batches_per_epoch=task.batches_per_epoch,
         epochs=task.epochs,
         is_shuffled=True,
+        is_pretrained=task.is_pretrained,
     )

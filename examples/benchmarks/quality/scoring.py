@@ -15,9 +15,9 @@ from quality.measuring import SWEEP_LENGTHS, MeasuredTask
 from quality.others import OTHERS
 from quality.picture import save_picture
 from quality.rule import GIVEN, Rule, cases
-from quality.tasks import CALIBRATION, HELD_OUT, half_of
+from quality.tasks import CALIBRATION, HELD_OUT, PRETRAINED, half_of
 
-HALF_TITLES = {HELD_OUT: "held-out", CALIBRATION: "calibration"}
+HALF_TITLES = {HELD_OUT: "held-out", CALIBRATION: "calibration", PRETRAINED: "pretrained"}
 PICTURED_LENGTH = 300
 
 

@@ -1,4 +1,4 @@
-"""All tasks of the benchmark by name, in the halves for calibration and held out."""
+"""All tasks of the benchmark by name, in those for calibration, held out, and pretrained."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import functools
 
 from bench.task import Task
 
-from quality import drawn, everyday, handmade, raw
+from quality import drawn, everyday, handmade, pretrained, raw
 
-CALIBRATION, HELD_OUT = "calibration", "heldout"
+CALIBRATION, HELD_OUT, PRETRAINED = "calibration", "heldout", "pretrained"
 # A few that train fast and have little in common.
 QUICK = [
     "digits_mlp_sgd",
@@ -29,6 +29,7 @@ def halves() -> dict[str, dict[str, Task]]:
     groups = {
         CALIBRATION: [*handmade.TASKS, *raw.TASKS, *calibration, *map(drawn.task, range(400))],
         HELD_OUT: [*held_out, *map(drawn.task, range(400, 580))],
+        PRETRAINED: pretrained.TASKS,
     }
     return {half: {task.name: task for task in group} for half, group in groups.items()}
 
@@ -40,7 +41,7 @@ def names(half: str | None = None) -> list[str]:
 
 def half_of(name: str) -> str:
     """Return the half to which a task belongs."""
-    return HELD_OUT if name in halves()[HELD_OUT] else CALIBRATION
+    return next(half for half, tasks in halves().items() if name in tasks)
 
 
 def task(name: str) -> Task:

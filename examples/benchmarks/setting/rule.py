@@ -19,9 +19,10 @@ def centres(measured: MeasuredSetting) -> dict[int, list[float]]:
     optimizer = optimizer_of(measured.setting)
     found: dict[int, list[float]] = {}
     for sweep in measured.sweeps:
+        rates, losses, updates = sweep.curve()
         try:
             suggested = lrtuner.suggest_range(
-                lrtuner.LRCurve(*sweep.curve()),
+                lrtuner.LRCurve(rates, losses, updates=updates),
                 train_steps=TRIAL,
                 optimizer=optimizer.name,
                 momentum=optimizer.momentum,
