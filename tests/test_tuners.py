@@ -2,6 +2,9 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import keras_tuner as kt
@@ -259,10 +262,14 @@ class TestOptions:
 
     @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a feature of TensorFlow alone")
     def test_distribution_strategy(self, tmp_path):
-        import tensorflow
-
-        strategy = tensorflow.distribute.MirroredStrategy(["/cpu:0"])
-        assert_narrowed(search(tuner(tmp_path, kind=kt.Tuner, distribution_strategy=strategy)))
+        # In a process of its own: TensorFlow's iterators over replicas may crash one that has run for long.
+        program = (
+            "import keras_tuner as kt, tensorflow as tf; from searches import *\n"
+            "strategy = tf.distribute.MirroredStrategy(['/cpu:0'])\n"
+            f"narrowed = tuner({str(tmp_path)!r}, kind=kt.Tuner, distribution_strategy=strategy)\n"
+            "assert_narrowed(search(narrowed))"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
 
     def test_overwrite_begins_afresh(self, finished, tmp_path):
         shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
