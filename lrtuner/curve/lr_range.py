@@ -11,8 +11,8 @@ from lrtuner.curve.checks import check_bounds
 
 # Decades that a caveat calls wider.
 _MUCH_WIDER = 0.3
-# A descent by a smaller share of the loss is hardly a move.
-_HARDLY_MOVES = 1e-3
+# A descent by a smaller share of the loss is hardly a move: a bias alone learns as much.
+_HARDLY_MOVES = 1e-2
 # With SGD, the losses of scaled targets and of classes begin far below this.
 _RAW_LOSS = 1e3
 # Of level losses with noise, a smoothed curve shows a descent of one to two noises now and then.
@@ -87,11 +87,16 @@ class Evidence:
         """Say why the curve doesn't show its range clearly; empty where it does."""
         other, rate = f"the usual one for {self.optimizer or 'the optimizer'}", self.usual
         if self.step is not None:
-            other, rate = "that of steps by 2% of the weights", self.step
+            other, rate = "the rate of steps by 2% of the weights", self.step
         if self.descent_end is None:
             shows = "only where the loss rises" if self.is_from_curve else "nothing beyond its noise"
-            mostly = f"is mostly {other} ({rate:.2g}): trust it less" if rate else "lies below the rise"
-            return f"the curve shows {shows}, so the range {mostly}"
+            if rate is None or (self.step is None and self.alone is not None and self.alone < rate):
+                how = "lies below the rise"
+            elif self.step is not None and self.alone is not None:
+                how = f"weighs that against {other} ({rate:.2g})"
+            else:
+                how = f"is mostly {other} ({rate:.2g})"
+            return f"the curve shows {shows}, so the range {how}: trust it less"
         if self.descent < _HARDLY_MOVES * abs(self.start):
             return f"the loss hardly moves: {self.start:.7g} to {self.start - self.descent:.7g}"
         if self.reach >= _MUCH_WIDER and self.alone is not None:

@@ -89,9 +89,9 @@ class Lab:
 
         Where `after` is given, training goes on from that batch on, with the model as the last call left it.
         """
-        return self._seen(values, seed, rates, after)[:, 0]
+        return self.losses_and_updates(values, seed, rates, after)[:, 0]
 
-    def _seen(
+    def losses_and_updates(
         self, values: list[np.ndarray], seed: int, rates: np.ndarray, after: int = 0, updates: bool = False
     ) -> np.ndarray:
         """Train, and return each batch's loss and, where asked for, the relative size of its update."""
@@ -107,7 +107,7 @@ class Lab:
 
     def sweep(self, values: list[np.ndarray], seed: int, length: int | str, steps: int) -> MeasuredSweep:
         """Sweep in so many steps, on batches in another order than in a training from the same seed."""
-        seen = self._seen(values, 100 + seed, np.geomspace(MIN_LR, MAX_LR, steps), updates=True)
+        seen = self.losses_and_updates(values, 100 + seed, np.geomspace(MIN_LR, MAX_LR, steps), updates=True)
         return MeasuredSweep(length, seed, MIN_LR, MAX_LR, steps, finite(seen[:, 0]), finite(seen[:, 1]))
 
     def _batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,6 @@ searches = Late("efficiency.searches")
 QUICK_ARMS = ("wide", "lrtuner", "ideal")
 # Bayesian search takes most of the time: with it, only these arms are measured seed by seed, others later.
 SLOW_ORACLE, FIRST_ARMS = "bayesian", ("wide", "lrtuner", "ideal", "usual")
-LAST_ARM = "lrtuner5"
 
 
 def grid_jobs(names: list[str], quick: bool) -> list[Job]:
@@ -33,14 +32,10 @@ def grid_jobs(names: list[str], quick: bool) -> list[Job]:
 
 def search_jobs(folder: pathlib.Path, names: list[str], seeds: int, quick: bool) -> list[Job]:
     """Return the searches to run, seed by seed; `folder` has the grids."""
-    arms = QUICK_ARMS if quick else [arm for arm in ARMS if arm != LAST_ARM]
+    arms = QUICK_ARMS if quick else tuple(ARMS)
     pairs = [(oracle, arm) for arm in arms for oracle in (["tpe"] if ARMS[arm].is_tpe else searches.ORACLES)]
     later = [(oracle, arm) for oracle, arm in pairs if oracle == SLOW_ORACLE and arm not in FIRST_ARMS]
-    rounds = [
-        [pair for pair in pairs if pair not in later],
-        later,
-        [] if quick else [(oracle, LAST_ARM) for oracle in searches.ORACLES],
-    ]
+    rounds = [[pair for pair in pairs if pair not in later], later]
     return [
         (
             f"{name}-{oracle}-{arm}-{seed}",

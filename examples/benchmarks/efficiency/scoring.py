@@ -21,8 +21,8 @@ __all__ = ["load", "score"]
 
 RESAMPLED = 2000
 LOST = 0.05  # a difference counts as more than chance where it comes about by chance less often
-SWEPT = [arm for arm, way in ARMS.items() if way.sweep]
-UNSWEPT = [arm for arm, way in ARMS.items() if way.sweep is None and arm != "ideal"]
+SWEPT = [arm for arm, way in ARMS.items() if way.is_swept]
+UNSWEPT = [arm for arm, way in ARMS.items() if not way.is_swept and arm != "ideal"]
 
 
 def _weights(seeds: int, task: str) -> np.ndarray:

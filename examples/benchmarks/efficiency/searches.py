@@ -193,14 +193,14 @@ def measure(folder: pathlib.Path, name: str, oracle: str, arm: str, seed: int) -
 def _search(
     directory: str, name: str, oracle: str, arm: str, seed: int, bounds: dict[str, Bounds]
 ) -> MeasuredSearch:
-    sweep, data = ARMS[arm].sweep, data_of(name)
+    data = data_of(name)
     searching = ORACLES[oracle](SEED_STEP * (seed + 1))
     begun = time.process_time()
     common = {"hypermodel": Space(name, bounds), "directory": directory}
-    if sweep is None:
-        tuner = PlainTuner(oracle=searching, **common)
+    if ARMS[arm].is_swept:
+        tuner = SweepingTuner(oracle=lrtuner.LRRangeOracle(searching), **common)
     else:
-        tuner = SweepingTuner(oracle=lrtuner.LRRangeOracle(searching, **sweep(name)), **common)
+        tuner = PlainTuner(oracle=searching, **common)
     tuner.prepare(name, seed)
     died = False
     try:
@@ -241,6 +241,7 @@ def _of_sweep(sweep: Any) -> dict[str, Any]:
         "reason": sweep.reason,
         "rates": [] if curve is None else curve.learning_rates.tolist(),
         "losses": [] if curve is None else finite(curve.losses),
+        "updates": [] if curve is None or curve.updates is None else finite(curve.updates),
     }
 
 
