@@ -213,6 +213,20 @@ def test_a_loop_over_batches_trains_nothing_and_is_told_what_a_sweep_needs(metri
     assert result["val_loss"] == min(seen) > 0
 
 
+def test_a_loop_of_the_user_s_own_is_swept_where_it_asks_for_that(tmp_path):
+    trained = []
+
+    def train(hp, model, x, y, validation_data, **kwargs):
+        if lrtuner.is_sweep(hp):
+            return model.fit(x, y, **kwargs)
+        for _ in range(4):
+            trained.append(model.train_on_batch(x[:32], y[:32]))
+        return {"val_loss": float(np.ravel(model.evaluate(*validation_data, verbose=0))[0])}
+
+    assert_narrowed(search(tuner(tmp_path, Trains(train=train))))
+    assert len(trained) == 8
+
+
 @pytest.mark.parametrize(
     ("fit", "reason"),
     [

@@ -30,7 +30,7 @@ SWEEP_PREFIX = "lr_sweep"
 
 NO_FIT = (
     "the trial ended without a call of model.fit on a model that build has returned, which a sweep needs: "
-    "train that model itself with model.fit, or declare a narrower learning-rate space by hand"
+    "call it where lrtuner.is_sweep(hp) holds, or declare a narrower learning-rate space by hand"
 )
 # Lines of an error that are shown; some libraries print their data in it.
 _MOST_LINES = 6
