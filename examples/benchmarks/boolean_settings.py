@@ -133,6 +133,7 @@ class Lab:
         self._start = [variable.numpy() for variable in self._optimizer.variables]
         squared, crossentropy = keras.losses.mean_squared_error, keras.losses.sparse_categorical_crossentropy
         x, y = tf.constant(self._x), tf.constant(self._y)
+        kernels = [v.value for v in self._model.trainable_variables if len(v.shape) > 1]
 
         def loss_of(rows: Any, training: bool) -> Any:
             z, target = self._model(tf.gather(x, rows), training=training), tf.gather(y, rows)
@@ -142,15 +143,20 @@ class Lab:
         # XLA makes these small models five times as fast, but not their convolutions.
         @tf.function(jit_compile=not task.is_image)
         def train(rates: Any, batches: Any) -> Any:
-            losses = tf.TensorArray(tf.float32, SEGMENT)
+            seen = tf.TensorArray(tf.float32, SEGMENT, element_shape=(3,))
             for i in tf.range(SEGMENT):
+                before = [tf.identity(kernel) for kernel in kernels]
                 with tf.GradientTape() as tape:
                     loss = loss_of(batches[i], True)
                 gradients = tape.gradient(loss, self._model.trainable_variables)
                 self._optimizer.learning_rate.assign(rates[i])
                 self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
-                losses = losses.write(i, loss)
-            return losses.stack()
+                moved = [kernel - old for kernel, old in zip(kernels, before, strict=True)]
+                size = tf.linalg.global_norm(before)
+                seen = seen.write(
+                    i, [loss, tf.linalg.global_norm(moved) / size, tf.linalg.global_norm(gradients) / size]
+                )
+            return seen.stack()
 
         self._train = train
         self._validate = tf.function(lambda: loss_of(tf.constant(self._validation), False))
@@ -167,7 +173,12 @@ class Lab:
         return np.random.default_rng(seed)
 
     def steps(self, rates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Train a batch at each rate; return the losses."""
+        """Train a batch at each rate.
+
+        Returns:
+            The loss of each batch, and the sizes of its update and of its gradient beside that of the kernels,
+            shape (batches, 3).
+        """
         epochs = -(-len(rates) * BATCH // (len(self._training) // BATCH * BATCH))
         rows = [
             rng.permutation(self._training)[: len(self._training) // BATCH * BATCH] for _ in range(epochs)
@@ -180,7 +191,7 @@ class Lab:
         """Return the best validation loss of a training at one rate, and the best share of wrong classes."""
         rng, found = self.reset(seed), [self.chance()]
         for _ in range(SEGMENTS):
-            if not np.isfinite(self.steps(np.full(SEGMENT, rate), rng)[-1]):
+            if not np.isfinite(self.steps(np.full(SEGMENT, rate), rng)[-1, 0]):
                 break
             loss, error = float(self._validate()), 0.0
             if self.task.classes is not None:
@@ -189,10 +200,10 @@ class Lab:
                 found.append((loss, error))
         return min(loss for loss, _ in found), min(error for _, error in found)
 
-    def swept(self, batches: int, seed: int) -> list[float | None]:
-        """Return the losses of a sweep, from 1e-7 to 10."""
-        losses = self.steps(np.geomspace(1e-7, 10.0, batches), self.reset(seed))
-        return [float(loss) if np.isfinite(loss) else None for loss in losses]
+    def swept(self, batches: int, seed: int) -> list[list[float | None]]:
+        """Return what `steps` does of a sweep from 1e-7 to 10."""
+        seen = self.steps(np.geomspace(1e-7, 10.0, batches), self.reset(seed)).tolist()
+        return [[one if math.isfinite(one) else None for one in row] for row in seen]
 
     def chance(self) -> tuple[float, float]:
         """Return the loss and the share of wrong classes of the best constant prediction."""
@@ -254,11 +265,19 @@ FINE = np.linspace(-5.0, 1.0, 1201)  # log10 learning rate
 
 
 class Range(NamedTuple):
-    """A range in log10, and the rate that is usual for the optimizer and the batch size."""
+    """A range in log10.
+
+    Attributes:
+        low: Its minimum.
+        high: Its maximum.
+        usual: The rate that is usual for the optimizer and the batch size.
+        scale: Size of the kernels beside that of the gradient, the median of the first eight batches.
+    """
 
     low: float
     high: float
     usual: float = math.inf
+    scale: float = 0.0
 
 
 class Value(NamedTuple):
@@ -286,26 +305,28 @@ class Value(NamedTuple):
         return float(FINE[low] + FINE[high]) / 2
 
 
-def suggested(losses: list[float | None], optimizer: str, steps: int) -> Range:
+def suggested(seen: list[list[float | None]], optimizer: str, steps: int) -> Range:
     """Return the log10 range that a search takes from a sweep: all there is where the curve shows none."""
     import lrtuner
+    from lrtuner.curve.rules import usual_log10_rate
 
-    y = np.array([np.nan if loss is None else loss for loss in losses])
+    losses, updates, gradients = np.array(seen, dtype=float).T
     name, momentum = OPTIMIZERS[optimizer]
-    hints: dict[str, Any] = {
-        "optimizer": name,
-        "momentum": momentum,
-        "batch_size": BATCH,
-        "train_steps": steps,
-    }
+    training = lrtuner.Training(
+        optimizer=name, momentum=momentum, batch_size=BATCH, batches_per_epoch=steps, epochs=1
+    )
+    scale = -math.log10(np.median(gradients[:8]))
+    rates = np.geomspace(1e-7, 10.0, len(losses))
+    everywhere = Range(FINE[0], FINE[-1], scale=scale)
     try:
-        found = lrtuner.suggest_range(lrtuner.LRCurve(np.geomspace(1e-7, 10.0, len(y)), y), **hints)
+        found = lrtuner.suggest_range(lrtuner.LRCurve(rates, losses, training=training, updates=updates))
     except lrtuner.NoRangeError:
-        return Range(FINE[0], FINE[-1])
-    if found.evidence is not None and not found.evidence.is_from_curve:
-        return Range(FINE[0], FINE[-1])
-    usual = math.log10(found.evidence.usual)
-    return Range(max(math.log10(found.min_lr), FINE[0]), min(math.log10(found.max_lr), FINE[-1]), usual)
+        return everywhere
+    if found.evidence is None or not found.evidence.is_from_curve:
+        return everywhere
+    usual = usual_log10_rate(training)
+    low, high = math.log10(found.min_lr), math.log10(found.max_lr)
+    return Range(max(low, FINE[0]), min(high, FINE[-1]), usual, scale)
 
 
 def values_of(name: str, optimizer: str, figure: str) -> tuple[Value, Value] | None:
@@ -356,12 +377,19 @@ def where_low(plain: Range, norm: Range) -> tuple[Range, Range, int]:
     return (plain, norm, 2) if is_low else (plain, plain, 1)
 
 
+def by_gradients(plain: Range, norm: Range) -> tuple[Range, Range, int]:
+    """The first sweep's range, moved for the other value as the first gradients say."""
+    shift = norm.scale - plain.scale
+    return plain, Range(plain.low + shift, plain.high + shift), 1
+
+
 # The ranges for trials without and with normalisation, from those of the two sweeps, and how many are run.
 ARMS: dict[str, Arm] = {
     "one sweep, at the default (without)": widened(0.0, 0.0),
     "one sweep, with": lambda _, norm: (norm, norm, 1),
     "one sweep each": lambda plain, norm: (plain, norm, 2),
     "one each where the first is low": where_low,
+    "one sweep, moved by the first gradients": by_gradients,
     "union of both": union,
     "default, 0.25 decades wider at each end": widened(0.25, 0.25),
     "default, 0.5 wider at each end": widened(0.5, 0.5),
@@ -380,7 +408,7 @@ def expected_best(scores: np.ndarray, draws: float) -> float:
 def score_arm(values: tuple[Value, Value], ranges: tuple[Range, Range, int], batches: int) -> list[float]:
     """Return P(good), best inside, and the regret of the best of 3 and 10 trials, less the sweeps' cost."""
     good, inside, drawn = [], [], []
-    for value, (low, high, _) in zip(values, ranges[:2], strict=True):
+    for value, (low, high, *_) in zip(values, ranges[:2], strict=True):
         at = np.linspace(max(low, FINE[0]), min(high, FINE[-1]), 300)
         good.append(np.mean(np.interp(at, FINE, value.own) <= GOOD))
         inside.append(low <= FINE[np.argmin(value.own)] <= high)
