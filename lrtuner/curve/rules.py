@@ -250,8 +250,10 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     step, curve = _step_rate(curve, training)
     prior = usual
     if step is not None:
-        # What this sweep shows of the model says more than what is usual.
-        usual, prior = None, step + own.above_step + math.log10(1.0 - (training.momentum or 0.0))
+        # What this sweep shows of the model says more than what is usual. But the gradients of a deep net are
+        # small at the start, which makes its steps look small.
+        stepped = step + own.above_step + math.log10(1.0 - (training.momentum or 0.0))
+        usual, prior = None, min(stepped, (stepped + usual) / 2)
     reading = read_curve(curve, own.min_points)
     density = _clipped(reading.density, own.density_limits)
     is_pretrained = bool(training.is_pretrained) and _known_name(training) != "SGD"
@@ -298,14 +300,16 @@ def _step_rate(curve: LRCurve, training: Training) -> tuple[float | None, LRCurv
     if curve.updates is None or _known_name(training) != "SGD":
         return None, curve
     known = np.isfinite(curve.updates) & (curve.updates > 0)
-    beyond = np.log10(running_medians(curve.updates[known])) - math.log10(own.step)
+    rates = curve.learning_rates[known]
+    # Medians of the updates at a rate of 1: in a short sweep the rate grows much from batch to batch.
+    beyond = np.log10(running_medians(curve.updates[known] / rates) * rates / own.step)
     if not len(beyond) or beyond[0] >= 0:
         return None, curve
     at = np.argmax(beyond >= 0) or -1
     burst = np.maximum.accumulate(np.nan_to_num(curve.updates)) > own.burst
     read = dataclasses.replace(curve, losses=np.where(burst, math.nan, curve.losses))
     # Steps grow with the rate, also beyond the last one.
-    return float(np.log10(curve.learning_rates[known][at]) - beyond[at]), read
+    return float(np.log10(rates[at]) - beyond[at]), read
 
 
 def usual_log10_rate(training: Training) -> float | None:

@@ -398,6 +398,18 @@ NETS = {
     "resnet": Net(_resnet, lambda: images(_all, 6000), crossentropy, _classifier, batches=800),
     "autoencoder": Net(_dense, lambda: _itself(images(_all, 8000)), squared, _decoder, batches=3000),
     "gru": Net(_gru, _next_text, _hidden_tokens, _to_vocabulary, "mean"),
+    # Those on which no constant was chosen.
+    "deep_decoder": Net(
+        lambda: _transformer(48, 3, tokens=True, causal=True),
+        _next_text,
+        _hidden_tokens,
+        _to_vocabulary,
+        "mean",
+    ),
+    "wide_encoder": Net(
+        lambda: _transformer(64, 2, tokens=True), _masked_text, _hidden_tokens, _to_vocabulary, "mean"
+    ),
+    "high_cnn": Net(_cnn, lambda: images(_high, 4000), crossentropy, _classifier, batches=1000),
 }
 
 
@@ -496,6 +508,12 @@ _ROWS: list[tuple[str, Callable[[int], Split], int, list[tuple[int, str, str, in
         (300, "whole", "adam", 16, 15), (600, "frozen", "adamw", 32, 15), (600, "whole", "sgd", 32, 15)]),
     ("gru", packages, 5, [(1000, "whole", "adam", 32, 5), (1000, "frozen", "adamw", 32, 6)]),
     ("gru", kinds, 3, [(500, "whole", "adamw", 16, 5)]),
+    ("deep_decoder", kinds, 3, [(800, "whole", "adamw", 32, 4), (400, "whole", "adam", 16, 6)]),
+    ("deep_decoder", packages, 5, [(1200, "whole", "adamw", 32, 4)]),
+    ("wide_encoder", languages, 5, [(600, "whole", "adamw", 32, 5), (1000, "whole", "adam", 16, 3)]),
+    ("wide_encoder", packages, 5, [(800, "whole", "adamw", 32, 5)]),
+    ("high_cnn", functools.partial(plain, _low), 5, [
+        (500, "whole", "adam", 32, 12), (250, "whole", "adamw", 16, 12)]),
 ]
 # fmt: on
 
