@@ -397,6 +397,16 @@ class TestSteps:
         gaps = np.where(np.arange(100) % 3 == 1, np.nan, curve.updates)
         assert suggest_range(dataclasses.replace(curve, updates=gaps)).evidence.step == pytest.approx(1e-4)
 
+    def test_they_count_half_above_the_usual_rate(self):
+        below, lower, above, higher = (centre(self.curve(at, fall=-0.5)) for at in (0.05, 0.1, 0.2, 0.4))
+        assert higher - above == pytest.approx((lower - below) / 2, rel=0.1)
+
+    def test_few_batches_tell_them_too(self):
+        rates = np.geomspace(1e-7, 10, 4)
+        known = Training(optimizer="SGD", momentum=0.0)
+        curve = LRCurve(rates, [2.3, 2.31, 2.29, 2.2], training=known, updates=0.02 * rates / 1e-3)
+        assert suggest_range(curve).evidence.step == pytest.approx(1e-3)
+
     def test_they_are_said(self):
         evidence = suggest_range(self.curve(0.004)).evidence
         assert evidence.step == pytest.approx(0.004)
