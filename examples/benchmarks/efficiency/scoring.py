@@ -62,6 +62,7 @@ def score(found: Found) -> None:
         "normalised": [task for task in found.tasks if TASKS[task].is_normalised],
         "not normalised": [task for task in found.tasks if not TASKS[task].is_normalised],
     }
+    _print_summary(found)
     for title, tasks in groups.items():
         if tasks:
             _print_speed_ups(found, title, tasks)
@@ -71,6 +72,30 @@ def score(found: Found) -> None:
     _print_losses(found)
     _print_deaths(found)
     _print_seconds(found)
+
+
+def _print_summary(found: Found) -> None:
+    """Print how much sooner and how good, on scaled and on raw tasks, over all oracles."""
+    print("\n## Over all oracles: how much sooner, and regret when the budget is spent; searches that died\n")
+    print_head("learning rate", "scaled data", "raw data", "died")
+    for arm in found.arms():
+        cells = []
+        for is_normalised in (True, False):
+            sooner, regret = [], []
+            for task in found.tasks:
+                known = [one for one in ORACLES if found.seeds(task, one, arm, "wide")]
+                if TASKS[task].is_normalised is is_normalised and known:
+                    sooner.append(np.mean([speed_ups(found, task, one, arm) for one in known], axis=0))
+                    seeds = {one: found.seeds(task, one, arm) for one in known}
+                    ends = [_weights(len(s), task) @ final(found, task, o, arm, s) for o, s in seeds.items()]
+                    regret.append(np.mean(ends, axis=0))
+            if sooner:
+                mean, low, high = np.exp(_over_tasks(sooner))
+                cells.append(f"x{mean:.1f} ({low:.1f}-{high:.1f}) / " + f"{_over_tasks(regret)[0]:.3f}"[1:])
+            else:
+                cells.append("")
+        mine = [search.died for key, search in found.searches.items() if key[2] == arm]
+        print_row(ARMS[arm].title, *cells, f"{sum(mine)} of {len(mine)}")
 
 
 def _print_speed_ups(found: Found, title: str, tasks: list[str]) -> None:
