@@ -156,3 +156,12 @@ def test_mnist_with_the_shipped_digits(monkeypatch, capsys):
     mnist(monkeypatch, "--data", "digits", "--epochs", "1")
     at_default, at_sweeps = re.findall(r"at the .* rate \S+ +(0\.\d+)", capsys.readouterr().out)
     assert float(at_sweeps) > float(at_default) + 0.1
+
+
+def test_measured_figures_are_those_that_a_benchmark_printed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "benchmarks"))
+    import figures
+
+    found = figures.sources()
+    assert len(found) >= 5
+    assert [(place, missing) for place, _, missing in found if missing] == []
