@@ -176,8 +176,8 @@ class Lab:
         """Train a batch at each rate.
 
         Returns:
-            The loss of each batch, and the sizes of its update and of its gradient beside that of the kernels,
-            shape (batches, 3).
+            The loss of each batch, and the sizes of its update and of its gradient beside that of the
+            kernels, shape (batches, 3).
         """
         epochs = -(-len(rates) * BATCH // (len(self._training) // BATCH * BATCH))
         rows = [

@@ -22,7 +22,7 @@ from bench.data import Split
 from bench.lab import Lab
 from bench.late import keras, lrtuner
 from bench.losses import crossentropy, squared
-from bench.records import Loss, MeasuredRates, MeasuredSweep, sweeps_from
+from bench.records import MeasuredRates, MeasuredSweep, sweeps_from
 from bench.table import print_head, print_row
 from bench.task import ADAM, ADAMW, MOMENTUM, Task
 from bench.truth import Truth
@@ -60,7 +60,8 @@ _judged: dict[str, Any] = {"judged": pretrained.wrong}
 _DIGITS: Callable[[], Split] = functools.partial(glyphs.rendered_digits, 60_000, 4000)
 TASKS = [
     Task("recommender_adam", _ratings, _factors, squared, ADAM, 64, 1),
-    Task("cnn_bn_momentum", _DIGITS, lambda: models.cnn(10, bn=True), crossentropy, MOMENTUM, 32, 1, **_judged),
+    Task("cnn_bn_momentum", _DIGITS, lambda: models.cnn(10, bn=True), crossentropy,
+         MOMENTUM, 32, 1, **_judged),
     Task("gru_adam", lambda: pretrained.shapes(20_000), lambda: models.recurrent("GRU", 24, 4), crossentropy,
          ADAM, 32, 1, **_judged),
     Task("transformer_adamw", lambda: pretrained.packages(30_000), _text_model, crossentropy, ADAMW, 32, 1,
@@ -96,7 +97,7 @@ def measure(task: Task, lengths: list[int]) -> MeasuredTask:
     lab = Lab(task)
     starts = [lab.start(seed) for seed in range(SWEEPS)]
     lab.train(starts[0], 0, np.zeros(1))
-    untrained, losses = lab.validate(), [[] for _ in lengths]  # type: list[list[list[Loss]]]
+    untrained, losses = lab.validate(), [[] for _ in lengths]
     for power in POWERS:
         done, is_finite = 0, True
         for length, rows in zip(lengths, losses, strict=True):

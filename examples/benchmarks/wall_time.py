@@ -4,8 +4,8 @@
     python examples/benchmarks/wall_time.py            # 25 minutes on two cores
     python examples/benchmarks/wall_time.py --quick    # half a minute
 
-The same random search runs with KerasTuner's tuner and with lrtuner's: a CNN on 60,000 rendered digits, batches
-of 64, two epochs a trial, the learning rate declared from 1e-6 to 10.
+The same random search runs with KerasTuner's tuner and with lrtuner's: a CNN on 60,000 rendered digits,
+batches of 64, two epochs a trial, the learning rate declared from 1e-6 to 10.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ def search(module: Any, data: Any, trials: int, seed: int) -> None:
     took = np.diff([0.0, *ends])
     sweep, took = (took[0], took[1:]) if len(took) > trials else (0.0, took)
     so_far = np.maximum.accumulate(scores)
-    line = ", ".join(f"{best:.4f} after {end:.0f} s" for best, end in zip(so_far, sweep + np.cumsum(took), strict=True))
-    print(f"{module.__name__}, seed {seed}: sweep {sweep:.1f} s, a trial {np.median(took):.1f} s; best {line}", flush=True)
+    reached = zip(so_far, sweep + np.cumsum(took), strict=True)
+    line = ", ".join(f"{best:.4f} after {end:.0f} s" for best, end in reached)
+    each = f"sweep {sweep:.1f} s, a trial {np.median(took):.1f} s"
+    print(f"{module.__name__}, seed {seed}: {each}; best {line}", flush=True)
 
 
 def main() -> None:

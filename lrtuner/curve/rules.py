@@ -248,12 +248,12 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     if usual is None:
         return _curve_alone(curve)
     step, curve = _step_rate(curve, training)
-    prior = usual
+    prior: float = usual
     if step is not None:
         # What this sweep shows of the model says more than what is usual. But the gradients of a deep net are
         # small at the start, which makes its steps look small.
         stepped = step + own.above_step + math.log10(1.0 - (training.momentum or 0.0))
-        usual, prior = None, min(stepped, (stepped + usual) / 2)
+        usual, prior = None, min(stepped, (stepped + prior) / 2)
     reading = read_curve(curve, own.min_points)
     density = _clipped(reading.density, own.density_limits)
     is_pretrained = bool(training.is_pretrained) and _known_name(training) != "SGD"

@@ -46,8 +46,8 @@ def _usual(_: str, optimizer: str, __: Grids) -> Bounds:
 def _first_gradients(name: str, optimizer: str, grids: Grids) -> Bounds:
     """Return 0.67 decades around the rate at which a first step of SGD moves the kernels by 6%.
 
-    The model is that of KerasTuner's default values; the median of the first eight batches counts. Adam has its
-    usual range.
+    The model is that of KerasTuner's default values; the median of the first eight batches counts. Adam has
+    its usual range.
     """
     if optimizer != "sgd":
         return _usual(name, optimizer, grids)
