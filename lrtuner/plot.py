@@ -371,8 +371,8 @@ def _put_legend(axes: Any, width: int, most: int, *, is_above: bool) -> int:
 
 
 def _wrapped(texts: Sequence[str], width: int, most: int) -> str:
-    """Return texts in lines, at most so many; each of several has two."""
-    each = most if len(texts) == 1 else 2
+    """Return texts in lines, at most so many; each has its share of them, but two at least."""
+    each = max(most // max(len(texts), 1), 2)
     lines: list[str] = []
     for text in texts:
         lines += textwrap.wrap(text, max(width, 8), max_lines=each, placeholder=" ...")
