@@ -70,7 +70,7 @@ def sweep_ended(
     where = f" Picture: {picture}" if picture else ""
     if narrowed is None:
         line = (
-            f"The learning-rate sweep{of_which} found no range, so the search goes on in the declared space: "
+            f"The learning-rate sweep{of_which} found no range, so the declared space stays as it is: "
             f"{(sweep.reason or '').rstrip('.')}.{where}"
         )
         _LOGGER.info(line)
@@ -104,9 +104,9 @@ def ranges_are_joined(sweeps: Sequence[Sweep]) -> None:
         if len(set(found.values())) > 1 and len(found) == len(ranges):
             each = ", ".join(f"{bounds_in_words(*ends)} for {setting}" for setting, ends in found.items())
             warn(
-                f"The settings have ranges of their own: {each}. {name} is narrowed to the smallest range "
-                "that holds all of them, so a stock tuner also tries rates that suit another setting only. "
-                "lrtuner's tuners keep each trial in the range of its own setting."
+                f"The sweeps found different ranges: {each}. {name} is narrowed to the smallest range that "
+                "holds all of them. KerasTuner's own tuners draw from all of it in every trial. lrtuner's "
+                "tuners keep each trial in the range that was found for its own values."
             )
 
 
@@ -126,7 +126,7 @@ def few_combinations(left: float, asked: int, *, is_hyperband: bool, verbose: in
             "max_epochs. Declare more values, or use RandomSearch."
         )
     elif verbose:
-        print(f"{holds}, so the search ends after as many trials, and not {asked}.")
+        print(f"{holds}, so the search ends after {left:g} of {asked} trials.")
 
 
 # --- Whenever -----------------------------------------------------------------------------------------------
@@ -166,8 +166,8 @@ def not_swept(names: Sequence[str], *, verbose: int) -> None:
 def grid_cannot_go_on() -> None:
     """Warn that a grid search can't go on."""
     warn(
-        "KerasTuner's GridSearch keeps no note of where it was, so it can't go on with a grid that was "
-        "begun. Its trials can be looked at; to search choose a new project_name, or overwrite=True."
+        "KerasTuner's GridSearch does not save its place in the grid, so it can't resume this search. The "
+        "finished trials can still be read. To search again, pass a new project_name or overwrite=True."
     )
 
 

@@ -516,7 +516,10 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             self._sweeps.search_may_begin = record.search_may_begin
             without = [sweep for sweep in record.sweeps if sweep.lr_range is None]
             if without and self.require_range:
-                raise NoRangeError(f"A sweep of an earlier run found no range: {without[0].reason}")
+                raise NoRangeError(
+                    "A sweep of an earlier run found no range, and require_range=True asks for one. Pass "
+                    f"overwrite=True to sweep again. The reason was: {without[0].reason}"
+                )
             messages.sweeps_hold(record.sweeps, verbose=self.verbose)
             if record.sweeps:
                 self._is_saved = not self._ranges.narrow_space()

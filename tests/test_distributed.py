@@ -144,7 +144,7 @@ def test_sweep_that_raises_ends_in_unnarrowed_search(tmp_path):
     assert outcome.result["lr_range"] is None
     assert outcome.result["reason"] == "OSError: the data is gone"
     assert outcome.result["statuses"] == ["COMPLETED"] * 4
-    assert "found no range, so the search goes on in the declared space: OSError" in outcome.outputs[CHIEF]
+    assert "found no range, so the declared space stays as it is: OSError" in outcome.outputs[CHIEF]
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_a_loop_over_batches_trains_nothing_and_is_told_what_a_sweep_needs(metri
 
     answer, _, result = swept(build, train)
     assert answer.curve is None
-    assert "which a sweep needs" in answer.error
+    assert "a sweep needs one on a model that build has returned" in answer.error
     assert result["val_loss"] == min(seen) > 0
 
 

@@ -57,7 +57,7 @@ def test_nothing_else_is_changed_and_nothing_is_left(tmp_path, monkeypatch, caps
 @pytest.mark.slow
 def test_several_settings_share_the_range_of_all_and_a_warning_says_so(tmp_path):
     directory = tmp_path / "kept"
-    with warned(r"ranges of their own: .* for optimizer=sgd, .* holds all of them.*lrtuner's tuners keep"):
+    with warned(r"found different ranges: .* for optimizer=sgd, .* holds all of them.*tuners keep"):
         space = lrtuner.narrowed_space(build_choice, X, Y, directory=directory, **OPTIONS)
     kept = lrtuner.load(directory)
     assert {sweep.setting["optimizer"] for sweep in kept.sweeps} == {"sgd", "adam", "rmsprop"}
@@ -65,7 +65,7 @@ def test_several_settings_share_the_range_of_all_and_a_warning_says_so(tmp_path)
     assert rate.min_value == min(sweep.narrowed[0] for sweep in kept.sweeps)
     assert rate.max_value == max(sweep.narrowed[1] for sweep in kept.sweeps)
     # A second call repeats no sweep: it has no data to run one with.
-    with warned("ranges of their own"):
+    with warned("found different ranges"):
         again = lrtuner.narrowed_space(build_choice, directory=directory, steps=60, verbose=0)
     assert again.get_config() == space.get_config()
 

@@ -166,7 +166,7 @@ class TestHandOff:
     )
     def test_no_evidence_no_narrowing(self, tmp_path, losses, reason):
         oracle = waiting(tmp_path)
-        with warned("found no range, so the search goes on in the declared space"):
+        with warned("found no range, so the declared space stays as it is"):
             finish(oracle, losses)
         assert reason in oracle.sweeps[0].reason
         assert oracle.get_space().space[1].min_value == 1e-6

@@ -277,7 +277,7 @@ def test_grid_search_says_that_it_cannot_go_on(tmp_path):
         )
 
     before = search(grid()).oracle
-    with warned("GridSearch keeps no note of where it was"):
+    with warned("GridSearch does not save its place"):
         again = grid()
     assert again.oracle.lr_range == before.lr_range
     assert len(again.get_best_models(2)) == 2

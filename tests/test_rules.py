@@ -92,9 +92,9 @@ def test_an_outlier_or_a_gap_changes_nothing_much(n, at, value, moved):
     [
         ([], "has 0 batches, too few"),
         ([2.0, 1.0, 0.5, 0.2, 0.1], "has 5 batches, too few"),
-        ([math.nan] * 100, "was nan at batch 1"),
-        ([2.0] * 4 + [math.inf] * 96, "was inf at batch 5"),
-        ([2.0 - 0.1 * i for i in range(10)] + [math.nan] * 90, "spans 0.73 decades"),
+        ([math.nan] * 100, "blew up at batch 1, where it was nan"),
+        ([2.0] * 4 + [math.inf] * 96, "blew up at batch 5, where it was inf"),
+        ([2.0 - 0.1 * i for i in range(10)] + [math.nan] * 90, "span 0.73 decades"),
         ([2.0] * 100, "was 2 at every learning rate"),
         ([0.0] * 100, "was 0 at every learning rate"),
         (np.random.default_rng(0).normal(2.3, 0.1, 100), "neither fell nor blew up"),
@@ -318,7 +318,7 @@ class TestEvidence:
         # A descent that ends five decades below what is usual earns the most: 1.2 and 9 tenths of it.
         assert (evidence.width, evidence.reach) == (pytest.approx(1.2 + 1.08), pytest.approx(1.08))
         assert "a range of 1.2 decades, and 1.1 more because these disagree" in str(evidence)
-        signs = r"because the curve says [45][.\d]*e-06 and the usual one for SGD is 0\.35$"
+        signs = r"because the curve says [45][.\d]*e-06 and the usual rate for SGD is 0\.35$"
         assert re.search(signs, evidence.caveat)
         vague = suggest_range(curve, optimizer="SGD").evidence
         assert vague.width - vague.reach == pytest.approx(1.4)
@@ -334,7 +334,11 @@ class TestEvidence:
             found = suggest_range(sweep(80, fall=9.0, explode=explode), optimizer="Adam")
             assert math.log10(found.suggested) == pytest.approx(at, abs=0.4)
             assert found.evidence.descent_end is None
-            how = "is mostly the usual one for Adam (0.01)" if explode == 0.0 else "lies below the rise"
+            how = (
+                "lies mostly around the usual rate for Adam (0.01)"
+                if explode == 0.0
+                else "lies below the rise"
+            )
             shows = "the curve shows only where the loss rises"
             assert found.evidence.caveat == f"{shows}, so the range {how}: trust it less"
 
@@ -367,7 +371,7 @@ class TestEvidence:
         for losses, reason in (
             (noise, "neither fell nor blew up"),
             ([2.3], "has 1 batches, too few"),
-            ([2.3, math.nan, math.nan, math.nan], "was nan at batch 2"),
+            ([2.3, math.nan, math.nan, math.nan], "blew up at batch 2, where it was nan"),
             ([2.3, 2.3, 2.3, 2.3], "was 2.3 at every learning rate"),
         ):
             with pytest.raises(NoRangeError, match=reason):
@@ -412,9 +416,8 @@ class TestSteps:
         assert evidence.step == pytest.approx(0.004)
         assert "A batch moves the weights by 2% at 0.004." in str(evidence)
         rises = suggest_range(self.curve(1e-3, fall=9.0, explode=-1.0)).evidence
-        assert rises.caveat.endswith(
-            "so the range weighs that against the rate of steps by 2% of the weights (0.001): trust it less"
-        )
+        other = "the rate at which a batch moves the weights by 2% (0.001)"
+        assert rises.caveat.endswith(f"so the range weighs that against {other}: trust it less")
         raw = self.curve(1e-5)
         raw = suggest_range(dataclasses.replace(raw, losses=1e4 * raw.losses)).evidence
         assert raw.caveat.endswith("losses of 2.3e+04 look like raw targets: scale them, or use Adam")

@@ -357,7 +357,7 @@ class TestFailures:
 
     def test_a_sweep_that_raises(self, tmp_path):
         oracle = random_search(max_consecutive_failed_trials=1)
-        with warned("declared space: OSError: the disk is gone"):
+        with warned("stays as it is: OSError: the disk is gone"):
             wide = search(tuner(tmp_path, self.failing(2), oracle=oracle))
         assert wide.oracle.sweeps[0].reason == "OSError: the disk is gone"
         assert wide.oracle.sweeps[0].curve is None
@@ -373,7 +373,7 @@ class TestFailures:
     def test_no_range(self, tmp_path, caplog):
         wide = tuner(tmp_path, oracle=kt.oracles.RandomSearchOracle("loss", max_trials=1, seed=1))
         caplog.set_level("INFO", logger="lrtuner")
-        with warned("found no range, so the search goes on in the declared space"):
+        with warned("found no range, so the declared space stays as it is"):
             wide.search(X, np.full_like(Y, np.nan), verbose=0)
         (sweep,) = wide.oracle.sweeps
         (record,) = [one for one in caplog.records if one.name == "lrtuner"]
@@ -578,6 +578,6 @@ class TestFewValues:
             search(few, verbose=2)
         assert len(few.oracle.trials) == 1
         out = capsys.readouterr().out
-        words = "holds 1 combination of values, so the search ends after as many trials, and not 3"
+        words = "holds 1 combination of values, so the search ends after 1 of 3 trials"
         assert (words in out) == (kind == "RandomSearch")
         assert "Picture" in out

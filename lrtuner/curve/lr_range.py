@@ -85,9 +85,9 @@ class Evidence:
 
     def _doubt(self) -> str:
         """Say why the curve doesn't show its range clearly; empty where it does."""
-        other, rate = f"the usual one for {self.optimizer or 'the optimizer'}", self.usual
+        other, rate = f"the usual rate for {self.optimizer or 'the optimizer'}", self.usual
         if self.step is not None:
-            other, rate = "the rate of steps by 2% of the weights", self.step
+            other, rate = "the rate at which a batch moves the weights by 2%", self.step
         if self.descent_end is None:
             shows = "only where the loss rises" if self.is_from_curve else "nothing beyond its noise"
             if rate is None or (self.step is None and self.alone is not None and self.alone < rate):
@@ -95,7 +95,7 @@ class Evidence:
             elif self.step is not None and self.alone is not None:
                 how = f"weighs that against {other} ({rate:.2g})"
             else:
-                how = f"is mostly {other} ({rate:.2g})"
+                how = f"lies mostly around {other} ({rate:.2g})"
             return f"the curve shows {shows}, so the range {how}: trust it less"
         if self.descent < _HARDLY_MOVES * abs(self.start):
             return f"the loss hardly moves: {self.start:.7g} to {self.start - self.descent:.7g}"

@@ -239,14 +239,15 @@ def _check_usable(curve: LRCurve, x: FloatArray, losses: FloatArray, fewest: int
         if end is None:
             raise NoRangeError(f"The sweep has {n} batches, too few to show a curve. Sweep over at least 50.")
         raise NoRangeError(
-            f"The loss was {float(curve.losses[end])!r} at batch {end + 1}, which leaves too few batches to "
-            "show a curve. Check the model and its data, or start from a lower learning rate."
+            f"The loss blew up at batch {end + 1}, where it was {float(curve.losses[end])!r}. The batches "
+            "before it are too few to show a curve. Check the model and its data, or start from a lower "
+            "learning rate."
         )
     if x[-1] - x[0] < READING.start_decades - READING.slack:
         raise NoRangeError(
-            f"The usable part of the sweep spans {x[-1] - x[0]:.2g} decades, and the first "
-            f"{READING.start_decades:g} only shows where the loss starts. Sweep over more decades, or start "
-            "from a lower learning rate."
+            f"The usable batches span {x[-1] - x[0]:.2g} decades (factors of ten). That is too few, since "
+            "the first decade only shows where the loss starts. Sweep over more decades, or start from a "
+            "lower learning rate."
         )
     if losses.max() == losses.min():
         raise NoRangeError(

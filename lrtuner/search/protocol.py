@@ -29,8 +29,8 @@ ANSWER_KEY = "lrtuner/answer"
 SWEEP_PREFIX = "lr_sweep"
 
 NO_FIT = (
-    "the trial ended without a call of model.fit on a model that build has returned, which a sweep needs: "
-    "call it where lrtuner.is_sweep(hp) holds, or declare a narrower learning-rate space by hand"
+    "the trial ended without a call of model.fit, and a sweep needs one on a model that build has returned: "
+    "call it if lrtuner.is_sweep(hp) is true, or declare a narrower range of learning rates yourself"
 )
 # Lines of an error that are shown; some libraries print their data in it.
 _MOST_LINES = 6

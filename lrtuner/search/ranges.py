@@ -73,7 +73,8 @@ def _read_range(curve: LRCurve, rule: str | Rule) -> tuple[LRRange | None, str |
     evidence = lr_range.evidence
     if evidence is not None and not evidence.is_from_curve:
         # What is usual for the optimizer is no reason to cut the user's space.
-        return None, str(evidence)
+        few = f"{evidence.batches} batches may be too few to show it: sweep over more, for example steps=300."
+        return None, f"{evidence.loss_in_words()} {few}"
     return lr_range, None
 
 
