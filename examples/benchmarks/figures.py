@@ -33,7 +33,7 @@ def sources() -> list[tuple[str, str, list[str]]]:
     for document in DOCUMENTS:
         text = (ROOT / document).read_text()
         for mark in MARK.finditer(text):
-            printed = (HERE / "results" / f"{mark[1]}.txt").read_text()
+            printed = re.sub(" +", " ", (HERE / "results" / f"{mark[1]}.txt").read_text())
             line = text.count("\n", 0, mark.start(2)) + 1
             missing = [one for one in figures(mark[2]) if one not in printed]
             found.append((f"{document}:{line}", printed.splitlines()[0], missing))
