@@ -125,18 +125,6 @@ def test_tables_have_the_rules_and_the_options():
     assert told["lease"] == f"{options['lease']:g}"
 
 
-def test_a_table_that_stands_twice_says_the_same():
-    def figures(document, first_row):
-        rows = document[document.index(first_row) :].split("\n\n")[0].splitlines()
-        return [[cell.strip() for cell in row.split("|")[2:-1]] for row in rows]
-
-    benchmarks = DOCUMENTS["examples/benchmarks/README.md"]
-    full, short = (figures(document, "| 1e-6 to 10 | x") for document in (benchmarks, README))
-    full = [[cell.replace(" to ", "-") for cell in row] for row in full]
-    assert len(short) == 6
-    assert [row for row in short if row not in full] == []
-
-
 def mnist(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["mnist.py", *arguments])
     runpy.run_path(str(ROOT / "examples" / "mnist.py"), run_name="__main__")
