@@ -537,6 +537,14 @@ def test_losses_of_two_heights_do_not_look_like_a_rise(share):
     assert low <= 2
 
 
+def test_the_range_of_a_single_layer_on_frozen_ones_lies_higher_but_with_sgd():
+    def middle(optimizer, **known):
+        return centre(dataclasses.replace(sweep(), training=Training(optimizer=optimizer, **known)))
+
+    assert middle("Adam", is_head=True) - middle("Adam") == pytest.approx(0.4)
+    assert middle("SGD", momentum=0.0, is_head=True) == middle("SGD", momentum=0.0)
+
+
 @pytest.mark.parametrize("n", [100, 300])
 def test_ranges_of_pretrained_nets_lie_lower_with_adam_and_say_so(n):
     curve = sweep(n)

@@ -15,7 +15,7 @@ from lrtuner.curve.curve import LRCurve, Training, geometric_ramp
 from lrtuner.errors import UnusableModelError
 from lrtuner.messages import warn
 from lrtuner.sweep.data import SweepData, holes_in, is_array_like, single_class
-from lrtuner.sweep.model import Snapshot, is_pretrained, momentum_of, own_optimizer, size_of
+from lrtuner.sweep.model import Snapshot, is_head, is_pretrained, momentum_of, own_optimizer, size_of
 from lrtuner.sweep.step import SweptStep
 
 # The sweep's budget in batches where the caller names none: one epoch, within these limits. One sweep of
@@ -364,4 +364,5 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             is_shuffled=known.data.is_shuffled,
             has_outliers=self._has_outliers,
             is_pretrained=self._is_pretrained,
+            is_head=is_head(self.model),
         )

@@ -105,6 +105,12 @@ def is_pretrained(model: Any) -> bool:
     return 2 * sum(trained) >= len(trained) > 0
 
 
+def is_head(model: Any) -> bool:
+    """Return whether a single layer is to be trained, on top of frozen ones."""
+    kernels = [one.trainable for one in model.weights if len(one.shape) > 1]
+    return sum(kernels) == 1 < len(kernels)
+
+
 def compiled_with(model: Any) -> Any:
     """Return what a model is compiled with, as far as it moves the best learning rate by much.
 
