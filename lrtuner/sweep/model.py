@@ -108,7 +108,7 @@ def is_pretrained(model: Any) -> bool:
 def is_head(model: Any) -> bool:
     """Return whether a single layer is to be trained, on top of frozen ones."""
     kernels = [one.trainable for one in model.weights if len(one.shape) > 1]
-    return sum(kernels) == 1 < len(kernels)
+    return bool(sum(kernels) == 1 < len(kernels))
 
 
 def compiled_with(model: Any) -> Any:
