@@ -538,11 +538,15 @@ def test_losses_of_two_heights_do_not_look_like_a_rise(share):
 
 
 def test_the_range_of_a_single_layer_on_frozen_ones_lies_higher_but_with_sgd():
-    def middle(optimizer, **known):
-        return centre(dataclasses.replace(sweep(), training=Training(optimizer=optimizer, **known)))
+    def found(optimizer, **known):
+        return suggest_range(dataclasses.replace(sweep(), training=Training(optimizer=optimizer, **known)))
 
-    assert middle("Adam", is_head=True) - middle("Adam") == pytest.approx(0.4)
-    assert middle("SGD", momentum=0.0, is_head=True) == middle("SGD", momentum=0.0)
+    fresh, head = found("Adam"), found("Adam", is_head=True)
+    assert math.log10(head.suggested / fresh.suggested) == pytest.approx(0.4)
+    assert head.evidence.caveat.endswith("on top of frozen ones, so the range lies higher")
+    assert "frozen" not in fresh.evidence.caveat
+    plain, head = (found("SGD", momentum=0.0, is_head=value) for value in (False, True))
+    assert (plain, plain.evidence) == (head, head.evidence)
 
 
 @pytest.mark.parametrize("n", [100, 300])

@@ -51,6 +51,7 @@ class Evidence:
         width: Decades that the rule chose, before the sweep's ends cut any off.
         reach: Decades of them that were added since the loss and the rest disagree.
         is_pretrained: Whether the net is taken for one that was trained before, so that the range lies lower.
+        is_head: Whether a single layer is trained, on top of frozen ones, so that the range lies higher.
     """
 
     batches: int
@@ -67,6 +68,7 @@ class Evidence:
     width: float = 0.0
     reach: float = 0.0
     is_pretrained: bool = False
+    is_head: bool = False
 
     @property
     def is_from_curve(self) -> bool:
@@ -81,6 +83,8 @@ class Evidence:
             parts.append(f"losses of {self.start:.2g} look like raw targets: scale them, or use Adam")
         if self.is_pretrained:
             parts.append("the net is taken for pretrained, so the range lies lower")
+        if self.is_head:
+            parts.append("a single layer is trained on top of frozen ones, so the range lies higher")
         return "; ".join(filter(None, parts))
 
     def _doubt(self) -> str:

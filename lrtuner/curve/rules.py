@@ -259,7 +259,9 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
         usual, prior = None, min(stepped, (stepped + prior) / 2)
     reading = read_curve(curve, own.min_points)
     density = _clipped(reading.density, own.density_limits)
-    is_pretrained = bool(training.is_pretrained) and _known_name(training) != "SGD"
+    # Nothing is known of SGD but what its steps tell.
+    is_sgd = _known_name(training) == "SGD"
+    is_pretrained, is_head = (bool(one) and not is_sgd for one in (training.is_pretrained, training.is_head))
     if reading.complete is not None:
         half = own.half_weight_of_pretrained if is_pretrained else own.half_weight
         centre = half * reading.half + (1 - half) * reading.done
@@ -281,18 +283,17 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     else:
         pull = reading.between(own.usual_weight)
         centre += pull * _clipped(gap, (-own.disagreement, own.disagreement))
-    if training.is_head and _known_name(training) != "SGD":
+    if is_head:
         centre += own.head_above
     steps = _clipped(training.train_steps or own.train_steps, own.train_steps_limits)
     centre -= own.fall_by_steps * math.log10(steps / own.train_steps)
-    is_vague = step is None and training.momentum is None and _known_name(training) == "SGD"
+    is_vague = step is None and training.momentum is None and is_sgd
     width = reading.between(
         own.width_of_vague_sgd if is_vague else own.width_of_pretrained if is_pretrained else own.width
     )
     reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
-    return _swept(
-        curve, reading, centre, width + reach, reach, is_pretrained, alone=alone, step=step, usual=usual
-    )
+    found = {"alone": alone, "step": step, "usual": usual}
+    return _swept(curve, reading, centre, width + reach, reach, is_pretrained, is_head, **found)
 
 
 def _step_rate(curve: LRCurve, training: Training) -> tuple[float | None, LRCurve]:
@@ -384,6 +385,7 @@ def _swept(
     width: float,
     reach: float = 0.0,
     is_pretrained: bool = False,
+    is_head: bool = False,
     **rates: float | None,
 ) -> LRRange:
     """Return the range around a log10 rate, as far as it was swept without blowing up.
@@ -395,6 +397,7 @@ def _swept(
         width: Decades of the range.
         reach: Decades of them that were added.
         is_pretrained: Whether the middle lies lower since the net was trained before.
+        is_head: Whether it lies higher since a single layer is trained, on top of frozen ones.
         **rates: More rates of the evidence, log10.
     """
     low, high = centre - width / 2, centre + width / 2
@@ -417,6 +420,7 @@ def _swept(
         width=width,
         reach=reach,
         is_pretrained=is_pretrained,
+        is_head=is_head,
         # What lies beyond all floating-point numbers is told as unknown.
         **{name: None if at is None or at > 308 else float(10.0**at) for name, at in rates.items()},
     )

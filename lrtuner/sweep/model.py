@@ -91,12 +91,17 @@ _FRESH_VALUES = 2
 _WHOLE = 0.75
 
 
+def _trainable_kernels(model: Any) -> list[bool]:
+    """Return of each weight with more than one axis whether it is to be trained."""
+    return [bool(one.trainable) for one in model.weights if len(one.shape) > 1]
+
+
 def is_pretrained(model: Any) -> bool:
     """Return whether nearly all of a model is to be trained, and most of it was trained before.
 
     Of what was trained, biases and gains are not as they are made. A model without any counts as fresh.
     """
-    kernels = [one.trainable for one in model.weights if len(one.shape) > 1]
+    kernels = _trainable_kernels(model)
     if sum(kernels) < _WHOLE * len(kernels):
         return False
     vectors = [one for one in model.trainable_variables if len(one.shape) == 1 or one.name == "bias"]
@@ -107,8 +112,8 @@ def is_pretrained(model: Any) -> bool:
 
 def is_head(model: Any) -> bool:
     """Return whether a single layer is to be trained, on top of frozen ones."""
-    kernels = [one.trainable for one in model.weights if len(one.shape) > 1]
-    return bool(sum(kernels) == 1 < len(kernels))
+    kernels = _trainable_kernels(model)
+    return sum(kernels) == 1 < len(kernels)
 
 
 def compiled_with(model: Any) -> Any:
