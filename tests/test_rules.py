@@ -393,7 +393,7 @@ class TestSteps:
     def test_they_pull_the_range_of_sgd_alone(self):
         plain = centre(dataclasses.replace(self.curve(1e-4), updates=None))
         assert centre(self.curve(1e-5)) < centre(self.curve(1e-4)) < centre(self.curve(1e-3)) < plain
-        assert 0.2 < centre(self.curve(0.01)) - centre(self.curve(0.01, momentum=0.9)) < 0.6
+        assert centre(self.curve(0.01)) - centre(self.curve(0.01, momentum=0.9)) == pytest.approx(0.6)
         assert len({centre(self.curve(at, optimizer="Adam")) for at in (1e-5, 1.0)}) == 1
         # Beyond the sweep, and with gaps, they go on.
         assert suggest_range(self.curve(100.0)).evidence.step == pytest.approx(100.0, rel=0.3)
@@ -442,6 +442,37 @@ class TestSteps:
             found = suggest_range(dataclasses.replace(curve, updates=updates))
             assert found == suggest_range(dataclasses.replace(curve, updates=None))
             assert found.evidence.step is None
+
+
+class TestChance:
+    """Losses of SGD that begin far above those of a constant prediction."""
+
+    def curve(self, chance, learned=1.0, optimizer="SGD"):
+        """A sweep that brings the loss from 100 to 1 below a rate of 1e-5, and learns below 1e-2."""
+        rates = np.geomspace(1e-7, 10, 300)
+        losses = 100 / (1 + (rates / 1e-6) ** 2) + learned / (1 + (rates / 1e-3) ** 2) + 1.05 - learned
+        losses = losses * np.random.default_rng(0).normal(1, 0.03, 300)
+        momentum = 0.0 if optimizer == "SGD" else None
+        known = Training(optimizer=optimizer, momentum=momentum, is_shuffled=True, chance=chance)
+        return LRCurve(rates, losses, training=known, updates=rates)
+
+    def test_what_lies_above_it_is_no_learning_with_sgd(self):
+        assert centre(self.curve(1.0)) > centre(self.curve(None)) + 0.7
+        assert centre(self.curve(1.0)) == pytest.approx(centre(self.curve(0.8)), abs=0.1)
+        # Not where the losses begin near it, stay above it, or are those of steps that don't grow with them.
+        assert centre(self.curve(40.0)) == centre(self.curve(math.nan)) == centre(self.curve(None))
+        assert centre(self.curve(1.0, learned=0.0)) == centre(self.curve(None, learned=0.0))
+        assert centre(self.curve(1.0, optimizer="Adam")) == centre(self.curve(None, optimizer="Adam"))
+
+    def test_it_is_said(self):
+        evidence = suggest_range(self.curve(1.0)).evidence
+        assert evidence.is_unscaled
+        assert not suggest_range(self.curve(None)).evidence.is_unscaled
+        assert not suggest_range(self.curve(1.0, optimizer="Adam")).evidence.is_unscaled
+        fell = r"fell from 1\d\d to 0\.0\d*, where a constant prediction has 1\. Nearly all that counts of it"
+        assert re.search(fell, str(evidence))
+        begins = "the loss begins at 1e+02, where a constant prediction has 1"
+        assert evidence.caveat == f"{begins}: scale inputs and targets, or use Adam"
 
 
 class TestNextRange:

@@ -803,6 +803,29 @@ def test_what_was_trained_before_is_seen_by_its_biases_and_gains():
         assert seems_pretrained(model, is_head=frozen == stack[:4]) is False
 
 
+CLASSES = RNG.integers(0, 3, 140)
+SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "y", "expected"),
+    [
+        (1, "mse", 50 + 3 * RNG.normal(size=(140, 1)), 9.0),
+        (1, keras.losses.MeanAbsoluteError(), 50 + RNG.uniform(-2, 2, 140), 1.0),
+        (3, SPARSE, CLASSES, np.log(3)),
+        (3, lambda y, z: 50 * keras.losses.sparse_categorical_crossentropy(y, z, True), CLASSES[:, None], 55),
+        (3, keras.losses.CategoricalCrossentropy(from_logits=True), np.eye(3)[CLASSES], np.log(3)),
+        (1, keras.losses.BinaryCrossentropy(from_logits=True), CLASSES > 0, np.log(2)),
+        (3, [SPARSE], CLASSES, None),
+    ],
+)
+def test_the_loss_of_a_constant_prediction_is_known(outputs, loss, y, expected):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(outputs)])
+    model.compile("sgd", loss)
+    curve = lrtuner.find_lr(model, X, y, batch_size=32, steps=10, verbose=0)
+    assert curve.training.chance == (None if expected is None else pytest.approx(expected, rel=0.25))
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no double precision unless it is told so as it starts")
 def test_a_model_in_double_precision():
     keras.config.set_floatx("float64")

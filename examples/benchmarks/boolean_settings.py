@@ -305,7 +305,7 @@ class Value(NamedTuple):
         return float(FINE[low] + FINE[high]) / 2
 
 
-def suggested(seen: list[list[float | None]], optimizer: str, steps: int) -> Range:
+def suggested(seen: list[list[float | None]], optimizer: str, steps: int, chance: float) -> Range:
     """Return the log10 range that a search takes from a sweep: all there is where the curve shows none."""
     import lrtuner
     from lrtuner.curve.rules import usual_log10_rate
@@ -313,7 +313,12 @@ def suggested(seen: list[list[float | None]], optimizer: str, steps: int) -> Ran
     losses, updates, gradients = np.array(seen, dtype=float).T
     name, momentum = OPTIMIZERS[optimizer]
     training = lrtuner.Training(
-        optimizer=name, momentum=momentum, batch_size=BATCH, batches_per_epoch=steps, epochs=1
+        optimizer=name,
+        momentum=momentum,
+        batch_size=BATCH,
+        batches_per_epoch=steps,
+        epochs=1,
+        chance=chance,
     )
     scale = -math.log10(np.median(gradients[:8]))
     rates = np.geomspace(1e-7, 10.0, len(losses))
@@ -334,7 +339,7 @@ def values_of(name: str, optimizer: str, figure: str) -> tuple[Value, Value] | N
     measured = [load(name, optimizer, has_norm) for has_norm in (False, True)]
     if None in measured or not measured[0]["chance"][figure]:
         return None
-    chance = measured[0]["chance"][figure]
+    chance, level = measured[0]["chance"][figure], measured[0]["chance"]["losses"]
     means = [np.minimum(np.array(one[figure]), chance).mean(1) for one in measured]
     best = min(mean.min() for mean in means)
 
@@ -345,7 +350,10 @@ def values_of(name: str, optimizer: str, figure: str) -> tuple[Value, Value] | N
         Value(
             scores(mean, best),
             scores(mean, mean.min()),
-            {n: [suggested(y, optimizer, one["steps"]) for y in one["sweeps"][str(n)]] for n in SWEEPS},
+            {
+                n: [suggested(y, optimizer, one["steps"], level) for y in one["sweeps"][str(n)]]
+                for n in SWEEPS
+            },
         )
         for mean, one in zip(means, measured, strict=True)
     )

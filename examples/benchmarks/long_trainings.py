@@ -131,6 +131,7 @@ def score(found: MeasuredTask) -> None:
                 batch_size=task.batch,
                 batches_per_epoch=length,
                 epochs=1,
+                chance=measured.chance,
             )
             low, high = lrtuner.suggest_range(
                 lrtuner.LRCurve(rates, losses, training=training, updates=updates)

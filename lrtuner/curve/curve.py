@@ -46,6 +46,7 @@ class Training:
         is_pretrained: Whether nearly all of the net is to be trained, and most of it was trained before, or
             None where nobody knows. A sweep tells it from biases and gains that are not as they are made.
         is_head: Whether a single layer is to be trained, on top of frozen ones, or None where nobody knows.
+        chance: Loss of a constant prediction, in the losses' units, or None where nobody knows.
 
     Raises:
         ValueError: A value is not what it must be.
@@ -60,6 +61,7 @@ class Training:
     has_outliers: bool = False
     is_pretrained: bool | None = None
     is_head: bool | None = None
+    chance: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "batches_per_epoch", "epochs"):

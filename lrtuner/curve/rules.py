@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lrtuner.curve.checks import check_count
 from lrtuner.curve.curve import LRCurve, Training
-from lrtuner.curve.lr_range import Evidence, LRRange, NoRangeError
+from lrtuner.curve.lr_range import FAR_ABOVE_CHANCE, Evidence, LRRange, NoRangeError
 from lrtuner.curve.reading import READING, Reading, ShortLong, read_curve
 from lrtuner.curve.smoothing import ema, running_medians
 
@@ -184,8 +184,9 @@ class CurveAndOptimizerConstants:
     # With fewer batches in a decade than a default sweep has, the descent of a good task may not show at all:
     # of measured sweeps with 8 in a decade, some showed nothing.
     hiding_density: float = 11.0
-    # Weight of the usual rate, or of the steps, against the curve.
+    # Weight of the usual rate against the curve, and of the steps, which say as much in a long sweep.
     usual_weight: ShortLong = ShortLong(short=0.6, long=0.3)
+    step_weight: float = 0.6
     # In decades. What lies further than this from the curve is wrong, and pulls no harder.
     disagreement: float = 1.25
     # Beyond so many decades between curve and usual rate the range grows. For each decade more it grows by
@@ -218,6 +219,10 @@ class CurveAndOptimizerConstants:
     head_above: float = 0.4
     # A batch that moves the weights by their whole size leaves another net.
     burst: float = 1.0
+    # Where the losses of SGD begin far above chance, the loss of a constant prediction, the descent to it is
+    # no learning: what unscaled inputs, or targets far from 0, have made wrong is put right at rates which
+    # teach nothing else. It is left out where the losses fall below this share of chance.
+    below_chance: float = 0.9
 
 
 CURVE_AND_OPTIMIZER = CurveAndOptimizerConstants()
@@ -257,7 +262,7 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
         # small at the start, which makes its steps look small.
         stepped = step + own.above_step + math.log10(1.0 - (training.momentum or 0.0))
         usual, prior = None, min(stepped, (stepped + prior) / 2)
-    reading = read_curve(curve, own.min_points)
+    reading = _read_below_chance(curve, training) or read_curve(curve, own.min_points)
     density = _clipped(reading.density, own.density_limits)
     # Nothing is known of SGD but what its steps tell.
     is_sgd = _known_name(training) == "SGD"
@@ -281,7 +286,7 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     if reading.complete is None and step is None:
         centre += min(gap + own.above_weight * min(-gap, own.agreement), 0.0)
     else:
-        pull = reading.between(own.usual_weight)
+        pull = reading.between(own.usual_weight) if step is None else own.step_weight
         centre += pull * _clipped(gap, (-own.disagreement, own.disagreement))
     if is_head:
         centre += own.head_above
@@ -294,6 +299,20 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
     found = {"alone": alone, "step": step, "usual": usual}
     return _swept(curve, reading, centre, width + reach, reach, is_pretrained, is_head, **found)
+
+
+def _read_below_chance(curve: LRCurve, training: Training) -> Reading | None:
+    """Return what the losses of SGD show below chance; None unless they begin far above it and fall below."""
+    own, chance, losses = CURVE_AND_OPTIMIZER, training.chance or math.nan, curve.losses[curve.usable]
+    is_far = _known_name(training) == "SGD" and len(losses) > 0 and chance > 0
+    if not is_far or np.median(losses[:8]) <= FAR_ABOVE_CHANCE * chance:
+        return None
+    if running_medians(losses).min() >= own.below_chance * chance:
+        return None
+    whole = read_curve(curve, own.min_points)
+    below = read_curve(dataclasses.replace(curve, losses=np.minimum(curve.losses, chance)), own.min_points)
+    descent = whole.start - chance + below.descent
+    return dataclasses.replace(below, start=whole.start, noise=whole.noise, descent=descent)
 
 
 def _step_rate(curve: LRCurve, training: Training) -> tuple[float | None, LRCurve]:
@@ -415,6 +434,7 @@ def _swept(
         density=reading.density,
         noise=reading.noise,
         start=reading.start,
+        chance=None if curve.training is None else curve.training.chance,
         descent=reading.descent,
         optimizer=None if curve.training is None else curve.training.optimizer,
         width=width,

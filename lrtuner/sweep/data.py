@@ -28,6 +28,8 @@ _UNKNOWN_BATCHES = 300
 # Inputs whose root mean square is above this are not scaled: it is 1 of standardised ones, and less of those
 # between 0 and 1 or -1 and 1.
 _RAW = 3.0
+# As many classes are enough for the loss of a constant prediction: a text has thousands in a row.
+_FEW_CLASSES = 64
 # As many numbers of an array are looked at for that.
 _MOST_NUMBERS = 1_000_000
 
@@ -204,6 +206,32 @@ def single_class(y: Any) -> float | None:
         return None
     is_class = array.shape[1] == 1 and (array == array[0]).all() and array[0, 0] == np.round(array[0, 0])
     return float(array[0, 0]) if is_class else None
+
+
+def chance_loss(model: Any, y: Any) -> float:
+    """Return the loss of a batch whose rows all get one prediction: the mean target, or all classes alike.
+
+    Args:
+        model: A compiled model with one output.
+        y: The batch's targets.
+
+    Returns:
+        The mean loss of its rows, NaN where this can't be told.
+    """
+    try:
+        loss, targets = keras.losses.get(model.loss), keras.ops.convert_to_numpy(y).astype("float32")
+        is_column = targets.ndim > 1 and targets.shape[-1] == 1
+        classes = model.output_shape[-1]
+        if classes > 1 and len(model.output_shape) > targets.ndim - is_column:
+            # All of them have the same loss.
+            targets = targets.reshape(-1)[:_FEW_CLASSES]
+            constant = np.full((len(targets), classes), 1 / classes, "float32")
+        else:
+            constant = np.broadcast_to(targets.mean(axis=0), targets.shape)
+        return float(np.mean(keras.ops.convert_to_numpy(loss(targets, constant))))
+    except Exception:
+        # Several outputs, no targets, or a loss of the user's own that needs more.
+        return math.nan
 
 
 def holes_in(part: Any) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from lrtuner.curve.blow_up import BlowUpDetector
 from lrtuner.curve.curve import LRCurve, Training, geometric_ramp
 from lrtuner.errors import UnusableModelError
 from lrtuner.messages import warn
-from lrtuner.sweep.data import SweepData, holes_in, is_array_like, single_class
+from lrtuner.sweep.data import SweepData, chance_loss, holes_in, is_array_like, single_class
 from lrtuner.sweep.model import Snapshot, is_head, is_pretrained, momentum_of, own_optimizer, size_of
 from lrtuner.sweep.step import SweptStep
 
@@ -167,6 +167,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self._losses: list[float] = []
         self._updates: list[float] = []
         self._classes: list[float | None] = []
+        self._chances: list[float] = []
         self._rows: int | None = None
         self._fault: str | None = None
         self._has_outliers = self._is_over = False
@@ -255,7 +256,9 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if leaf is not None:
             self._rows = max(self._rows or 0, int(leaf.shape[0]))
         if len(self._classes) < _FIRST_BATCHES:
-            self._classes.append(single_class(keras.utils.unpack_x_y_sample_weight(batch)[1]))
+            y = keras.utils.unpack_x_y_sample_weight(batch)[1]
+            self._classes.append(single_class(y))
+            self._chances.append(chance_loss(self.model, y))
             single = [one for one in self._classes if one is not None]
             if len(single) >= _SINGLE_BATCHES and len(set(single)) > 1:
                 self._fault = (
@@ -365,4 +368,5 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             has_outliers=self._has_outliers,
             is_pretrained=self._is_pretrained,
             is_head=is_head(self.model),
+            chance=float(np.mean(self._chances)) if np.isfinite(self._chances).any() else None,
         )

@@ -90,4 +90,5 @@ def _training(task: MeasuredTask) -> Any:
         epochs=task.epochs,
         is_shuffled=True,
         is_pretrained=task.is_pretrained,
+        chance=task.truth.chance,
     )
