@@ -12,8 +12,8 @@ from typing import Any
 
 import lrtuner
 from lrtuner.messages import bounds_in_words, warn
-from lrtuner.plot import save_picture
-from lrtuner.results import PICTURE_FILE, TRIALS_PICTURE_FILE, SearchResults, Sweep, load
+from lrtuner.plot import png
+from lrtuner.results import PICTURE_FILE, TRIALS_PICTURE_FILE, SearchResults, Sweep, load, write_file
 from lrtuner.search.codec import encode
 
 
@@ -51,7 +51,7 @@ def _draw(results: SearchResults, directory: str) -> list[str]:
     for name, draw in pictures.items():
         path = os.path.join(directory, name)
         try:
-            save_picture(path, draw)
+            write_file(path, png(draw))
             drawn.append(path)
         except Exception as error:
             # A directory that may only be read has all the rest to show.

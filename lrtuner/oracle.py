@@ -610,26 +610,6 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             return ""
         return path
 
-    def advise(self, sweep: Sweep | None = None) -> LRRange | None:
-        """Return where the next search should look, if the best trials lie at an edge of a sweep's range.
-
-        Args:
-            sweep: One of `sweeps`, where there are several; the first by default.
-
-        Returns:
-            The range that the next search should have, or `None` where this one's was right or too few trials
-            have finished to tell.
-
-        Raises:
-            TypeError: `sweep` is neither a `Sweep` nor `None`.
-        """
-        if sweep is not None and not isinstance(sweep, Sweep):
-            raise TypeError(f"sweep must be one of this oracle's `sweeps`, or None, got {sweep!r}.")
-        results = self.results()
-        sweeps = results.sweeps[:1] if sweep is None else [sweep]
-        advice = results.advice(sweeps[0]) if sweeps else None
-        return None if advice is None else advice.better
-
     def __repr__(self) -> str:
         sweeps = self.sweeps
         number = f"{len(sweeps) or 'no'} sweep{'' if len(sweeps) == 1 else 's'}"

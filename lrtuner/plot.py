@@ -9,13 +9,10 @@ import base64
 import html
 import io
 import math
-import os
 import re
 import textwrap
 import types
-import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,25 +166,6 @@ def plot_search(
         TypeError: `ax` is no matplotlib axes.
     """
     return _draw(sweeps, trials, ax, _title(sweeps, project), objective, direction, has_curves=False)
-
-
-def save_picture(path: str | os.PathLike[str], draw: Callable[[Axes], object]) -> None:
-    """Draw a picture and save it as PNG, whole or not at all.
-
-    Args:
-        path: Where to save it; its folder must exist.
-        draw: As for `png`.
-
-    Raises:
-        OSError: The file can't be written.
-    """
-    content = png(draw)
-    temporary = Path(f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def png(draw: Callable[[Axes], object]) -> bytes:

@@ -497,7 +497,7 @@ class TestAdvice:
         done = search(tuner(tmp_path, Trains(train=train), oracle=random_search(max_trials=20)), verbose=1)
         out = capsys.readouterr().out
         assert "The best trials lie at the upper edge of the learning rates searched" in out
-        better = done.oracle.advise()
+        better = done.oracle.results().advice(done.oracle.sweeps[0]).better
         assert capsys.readouterr().out == ""
         assert better.max_lr > done.oracle.lr_range.max_lr
 

@@ -62,7 +62,7 @@ def sweep(x: np.ndarray, y: np.ndarray, picture: pathlib.Path) -> None:
     keras.backend.clear_session()
     curve = lrtuner.find_lr(build(), x, y, steps=100, verbose=0)
     found = lrtuner.suggest_range(curve)
-    lrtuner_plot.save_picture(picture, lambda ax: lrtuner_plot.plot_curve(curve, ax, lr_range=found))
+    picture.write_bytes(lrtuner_plot.png(lambda ax: lrtuner_plot.plot_curve(curve, ax, lr_range=found)))
 
 
 def run(sweeps: int, tenth: int) -> list[Left]:

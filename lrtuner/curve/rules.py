@@ -201,9 +201,6 @@ class CurveAndOptimizerConstants:
     train_steps_limits: tuple[int, int] = (25, 25_000)
     # Decades that a sweep earns.
     width: ShortLong = ShortLong(short=1.45, long=1.2)
-    # The same for SGD of unknown momentum and steps. Updates with momentum may be ten times as long, so its
-    # usual rate says less.
-    width_of_vague_sgd: ShortLong = ShortLong(short=2.0, long=1.4)
     # Without momentum the best rate of SGD lies so many decades above the one at which a batch moves the
     # weights by this share of their size. With it the steps add up, as those of the usual rate do.
     step: float = 0.02
@@ -292,10 +289,7 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
         centre += own.head_above
     steps = _clipped(training.train_steps or own.train_steps, own.train_steps_limits)
     centre -= own.fall_by_steps * math.log10(steps / own.train_steps)
-    is_vague = step is None and training.momentum is None and is_sgd
-    width = reading.between(
-        own.width_of_vague_sgd if is_vague else own.width_of_pretrained if is_pretrained else own.width
-    )
+    width = reading.between(own.width_of_pretrained if is_pretrained else own.width)
     reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
     found = {"alone": alone, "step": step, "usual": usual}
     return _swept(curve, reading, centre, width + reach, reach, is_pretrained, is_head, **found)
