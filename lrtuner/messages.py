@@ -171,16 +171,6 @@ def grid_cannot_go_on() -> None:
     )
 
 
-def picture_not_drawn(error: Exception) -> None:
-    """Warn that there is no picture of the sweeps."""
-    warn(f"The sweep's picture could not be drawn: {error!r}")
-
-
-def not_in_tensorboard(error: Exception) -> None:
-    """Warn that TensorBoard will not show a sweep."""
-    warn(f"The sweep could not be written for TensorBoard: {error!r}")
-
-
 def trial_is_left_out(path: str, error: Exception) -> None:
     """Warn that a trial can't be read."""
     warn(

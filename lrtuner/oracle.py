@@ -606,7 +606,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             write_file(path, png(results.plot_sweeps))
         except Exception as error:
             # Whatever keeps matplotlib from drawing, the search needs no picture.
-            messages.picture_not_drawn(error)
+            messages.warn(f"The sweep's picture could not be drawn: {error!r}")
             return ""
         return path
 

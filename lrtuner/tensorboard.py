@@ -40,4 +40,4 @@ def write_sweeps(callbacks: Any, sweeps: Sequence[Sweep], *, only_missing: bool 
                 tf.summary.image("picture", tf.io.decode_png(sweep._repr_png_())[None], step=0)
             writer.close()
         except Exception as error:
-            messages.not_in_tensorboard(error)
+            messages.warn(f"The sweep could not be written for TensorBoard: {error!r}")

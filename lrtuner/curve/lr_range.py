@@ -13,10 +13,8 @@ from lrtuner.curve.checks import check_bounds
 _MUCH_WIDER = 0.3
 # A descent by a smaller share of the loss is hardly a move: a bias alone learns as much.
 _HARDLY_MOVES = 1e-2
-# With SGD, the losses of scaled targets and of classes begin far below the first, and at less than so many
-# times the loss of a constant prediction.
+# With SGD, the losses of scaled targets and of classes begin far below this.
 _RAW_LOSS = 1e3
-FAR_ABOVE_CHANCE = 3.0
 # Of level losses with noise, a smoothed curve shows a descent of one to two noises now and then.
 _CLEAR_NOISES = 2.0
 
@@ -41,7 +39,7 @@ class Evidence:
         density: Batches in a decade of learning rates.
         noise: Standard deviation of one batch's loss where the sweep starts, in the losses' units.
         start: Loss at which the sweep starts.
-        chance: Loss of a constant prediction, in the losses' units, or None where nobody knows.
+        chance: Loss of a constant prediction where the losses of SGD start far above it, otherwise None.
         descent: How far the smoothed loss fell, in the losses' units; 0 where that is within its noise.
         descent_end: Learning rate at which the smoothed loss had nearly finished its descent, or None.
         edge: Learning rate from which on the loss rose or blew up, or None.
@@ -80,16 +78,10 @@ class Evidence:
         return self.descent_end is not None or self.edge is not None
 
     @property
-    def is_unscaled(self) -> bool:
-        """Whether the losses of SGD start far above that of a constant prediction."""
-        is_known = self.optimizer == "SGD" and self.chance is not None and self.chance > 0
-        return is_known and self.start > FAR_ABOVE_CHANCE * (self.chance or 0.0)
-
-    @property
     def caveat(self) -> str:
         """What to know before trusting the range; empty where the curve shows it clearly."""
         parts = [self._doubt()]
-        if self.is_unscaled:
+        if self.chance is not None:
             begins = f"the loss begins at {self.start:.2g}, where a constant prediction has {self.chance:.2g}"
             parts.append(f"{begins}: scale inputs and targets, or use Adam")
         elif self.optimizer == "SGD" and self.start > _RAW_LOSS:
@@ -130,7 +122,7 @@ class Evidence:
             noises = self.descent / self.noise if self.noise > 0 else math.inf
             times = "more than 100 times" if noises > 100 else f"{noises:.2g} times"
             fell = f"by {self.descent:.3g}, {times} the noise of one batch, nearly all of it"
-            if self.is_unscaled:
+            if self.chance is not None:
                 # What lies above chance may have been left out.
                 fell = (
                     f"from {self.start:.3g} to {self.start - self.descent:.3g}, where a constant prediction "

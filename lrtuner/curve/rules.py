@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lrtuner.curve.checks import check_count
 from lrtuner.curve.curve import LRCurve, Training
-from lrtuner.curve.lr_range import FAR_ABOVE_CHANCE, Evidence, LRRange, NoRangeError
+from lrtuner.curve.lr_range import Evidence, LRRange, NoRangeError
 from lrtuner.curve.reading import READING, Reading, ShortLong, read_curve
 from lrtuner.curve.smoothing import ema, running_medians
 
@@ -216,9 +216,10 @@ class CurveAndOptimizerConstants:
     head_above: float = 0.4
     # A batch that moves the weights by their whole size leaves another net.
     burst: float = 1.0
-    # Where the losses of SGD begin far above chance, the loss of a constant prediction, the descent to it is
-    # no learning: what unscaled inputs, or targets far from 0, have made wrong is put right at rates which
-    # teach nothing else. It is left out where the losses fall below this share of chance.
+    # Where the losses of SGD begin at so many times chance, the loss of a constant prediction, the descent to
+    # it is no learning: what unscaled inputs, or targets far from 0, have made wrong is put right at rates
+    # which teach nothing else. It is left out where the losses fall below this share of chance.
+    above_chance: float = 3.0
     below_chance: float = 0.9
 
 
@@ -259,7 +260,12 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
         # small at the start, which makes its steps look small.
         stepped = step + own.above_step + math.log10(1.0 - (training.momentum or 0.0))
         usual, prior = None, min(stepped, (stepped + prior) / 2)
-    reading = _read_below_chance(curve, training) or read_curve(curve, own.min_points)
+    reading, chance = read_curve(curve, own.min_points), _far_chance(curve, training)
+    if chance and running_medians(curve.losses[curve.usable]).min() < own.below_chance * chance:
+        below = dataclasses.replace(curve, losses=np.minimum(curve.losses, chance))
+        whole, reading = reading, read_curve(below, own.min_points)
+        descent = whole.start - chance + reading.descent
+        reading = dataclasses.replace(reading, start=whole.start, noise=whole.noise, descent=descent)
     density = _clipped(reading.density, own.density_limits)
     # Nothing is known of SGD but what its steps tell.
     is_sgd = _known_name(training) == "SGD"
@@ -295,18 +301,12 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     return _swept(curve, reading, centre, width + reach, reach, is_pretrained, is_head, **found)
 
 
-def _read_below_chance(curve: LRCurve, training: Training) -> Reading | None:
-    """Return what the losses of SGD show below chance; None unless they begin far above it and fall below."""
-    own, chance, losses = CURVE_AND_OPTIMIZER, training.chance or math.nan, curve.losses[curve.usable]
-    is_far = _known_name(training) == "SGD" and len(losses) > 0 and chance > 0
-    if not is_far or np.median(losses[:8]) <= FAR_ABOVE_CHANCE * chance:
+def _far_chance(curve: LRCurve, training: Training) -> float | None:
+    """Return the loss of a constant prediction where the losses of SGD begin far above it, otherwise None."""
+    chance, losses = training.chance or 0.0, curve.losses[curve.usable]
+    if _known_name(training) != "SGD" or not len(losses):
         return None
-    if running_medians(losses).min() >= own.below_chance * chance:
-        return None
-    whole = read_curve(curve, own.min_points)
-    below = read_curve(dataclasses.replace(curve, losses=np.minimum(curve.losses, chance)), own.min_points)
-    descent = whole.start - chance + below.descent
-    return dataclasses.replace(below, start=whole.start, noise=whole.noise, descent=descent)
+    return chance if np.median(losses[:8]) > CURVE_AND_OPTIMIZER.above_chance * chance > 0 else None
 
 
 def _step_rate(curve: LRCurve, training: Training) -> tuple[float | None, LRCurve]:
@@ -428,7 +428,7 @@ def _swept(
         density=reading.density,
         noise=reading.noise,
         start=reading.start,
-        chance=None if curve.training is None else curve.training.chance,
+        chance=_far_chance(curve, curve.training or Training()),
         descent=reading.descent,
         optimizer=None if curve.training is None else curve.training.optimizer,
         width=width,

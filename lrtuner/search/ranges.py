@@ -323,12 +323,8 @@ class SettingRanges:
 
 
 def moved_range(lr_range: LRRange, factor: float) -> LRRange:
-    """Return a range with its evidence at rates that are higher by a factor."""
+    """Return a range, and the rate from which on the loss rises, at rates that are higher by a factor."""
     evidence = lr_range.evidence
-    if evidence is not None:
-        names = ("descent_end", "edge", "alone", "step", "usual")
-        rates = {name: getattr(evidence, name) for name in names}
-        evidence = dataclasses.replace(
-            evidence, **{name: rate * factor for name, rate in rates.items() if rate is not None}
-        )
+    if evidence is not None and evidence.edge is not None:
+        evidence = dataclasses.replace(evidence, edge=evidence.edge * factor)
     return LRRange(lr_range.min_lr * factor, lr_range.max_lr * factor, evidence=evidence)
