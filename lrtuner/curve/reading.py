@@ -14,7 +14,6 @@ from lrtuner.curve.smoothing import (
     MEDIAN_DIFFERENCE,
     RESOLUTION,
     FloatArray,
-    falling,
     local_linear_weights,
     noise_with_outliers,
     running_medians,
@@ -218,14 +217,10 @@ def read_curve(curve: LRCurve, fewest: int = READING.min_points) -> Reading:
     # The first such rate, not the last: losses that jump up and return had their descent before.
     inside = settled if edge is None else settled[settled <= edge]
     lowest = float(smooth[inside].min())
-    at_complete, at_done = (
-        inside[np.argmax(smooth[inside] <= share * lowest)]
-        for share in (READING.complete_share, READING.done_share)
+    half, complete, done = (
+        float(x[inside[np.argmax(smooth[inside] <= share * lowest)]])
+        for share in (READING.half_share, READING.complete_share, READING.done_share)
     )
-    # In a noisy sweep the loss may dip to half of the descent decades before it falls, and return.
-    before = inside[inside <= at_complete]
-    at_half = before[np.argmax(falling(smooth[before]) <= READING.half_share * lowest)]
-    half, complete, done = (float(x[at]) for at in (at_half, at_complete, at_done))
     clarity = math.log10(-lowest / noise)
     return reading(
         noise * unit, edge, -lowest * unit, half=half, complete=complete, done=done, clarity=clarity

@@ -93,27 +93,3 @@ def local_linear_weights(x: FloatArray, bandwidth: float) -> Iterator[tuple[int,
         centred = weights * (distance - mean)
         spread = centred @ distance
         yield first, weights - centred * (mean / spread) if spread > 0 else weights
-
-
-def falling(values: FloatArray) -> FloatArray:
-    """Return the falling sequence that is closest to the values in the sum of squares.
-
-    This is isotonic regression by pooling neighbours that rise (Ayer et al. 1955, "An Empirical Distribution
-    Function for Sampling with Incomplete Information"). A dip that is followed by a return is averaged away.
-
-    Args:
-        values: Shape `(n,)`, finite.
-
-    Returns:
-        The falling values, shape `(n,)`.
-    """
-    means: list[float] = []
-    counts: list[int] = []
-    for value in values.tolist():
-        means.append(value)
-        counts.append(1)
-        while len(means) > 1 and means[-2] < means[-1]:
-            last, count = means.pop(), counts.pop()
-            means[-1] = (means[-1] * counts[-1] + last * count) / (counts[-1] + count)
-            counts[-1] += count
-    return np.repeat(np.array(means, dtype=np.float64), counts)
