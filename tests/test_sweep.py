@@ -824,6 +824,12 @@ def test_the_loss_of_a_constant_prediction_is_known(outputs, loss, y, expected):
     model.compile("sgd", loss)
     curve = lrtuner.find_lr(model, X, y, batch_size=32, steps=10, verbose=0)
     assert curve.training.chance == (None if expected is None else pytest.approx(expected, rel=0.25))
+    if expected is not None:
+        # As in the losses of the sweep, rows have weights, and regularizers count.
+        model.layers[0].bias.regularizer = lambda bias: keras.ops.sum(bias) + 7.0
+        tens = np.full(140, 10.0)
+        curve = lrtuner.find_lr(model, X, y, batch_size=32, steps=10, verbose=0, sample_weight=tens)
+        assert curve.training.chance == pytest.approx(10 * expected + 7, rel=0.25)
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no double precision unless it is told so as it starts")

@@ -208,15 +208,16 @@ def single_class(y: Any) -> float | None:
     return float(array[0, 0]) if is_class else None
 
 
-def chance_loss(model: Any, y: Any) -> float:
+def chance_loss(model: Any, y: Any, sample_weight: Any = None) -> float:
     """Return the loss of a batch whose rows all get one prediction: the mean target, or all classes alike.
 
     Args:
         model: A compiled model with one output.
         y: The batch's targets.
+        sample_weight: The weights of its rows. Their mean is what counts.
 
     Returns:
-        The mean loss of its rows, NaN where this can't be told.
+        The mean loss of its rows and that of regularizers; NaN where this can't be told.
     """
     try:
         loss, targets = keras.losses.get(model.loss), keras.ops.convert_to_numpy(y).astype("float32")
@@ -228,7 +229,9 @@ def chance_loss(model: Any, y: Any) -> float:
             constant = np.full((len(targets), classes), 1 / classes, "float32")
         else:
             constant = np.broadcast_to(targets.mean(axis=0), targets.shape)
-        return float(np.mean(keras.ops.convert_to_numpy(loss(targets, constant))))
+        each = keras.ops.convert_to_numpy(loss(targets, constant))
+        weight = 1.0 if sample_weight is None else keras.ops.convert_to_numpy(sample_weight)
+        return float(np.mean(weight) * np.mean(each) + sum(map(float, model.losses)))
     except Exception:
         # Several outputs, no targets, or a loss of the user's own that needs more.
         return math.nan

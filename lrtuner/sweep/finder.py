@@ -256,9 +256,9 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if leaf is not None:
             self._rows = max(self._rows or 0, int(leaf.shape[0]))
         if len(self._classes) < _FIRST_BATCHES:
-            y = keras.utils.unpack_x_y_sample_weight(batch)[1]
+            _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
             self._classes.append(single_class(y))
-            self._chances.append(chance_loss(self.model, y))
+            self._chances.append(chance_loss(self.model, y, sample_weight))
             single = [one for one in self._classes if one is not None]
             if len(single) >= _SINGLE_BATCHES and len(set(single)) > 1:
                 self._fault = (
