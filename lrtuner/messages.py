@@ -144,11 +144,6 @@ def lease_has_ended(worker: str, lease: float, *, verbose: int) -> None:
         print(f"{worker!r} did not end the learning-rate sweep in {lease:g} s.")
 
 
-def no_sweep(reason: str) -> None:
-    """Warn that the search goes on without a sweep."""
-    warn(f"No learning-rate sweep: {reason.rstrip('.')}.")
-
-
 def sweeps_hold(sweeps: Sequence[Sweep], *, verbose: int) -> None:
     """Print what the sweeps of an earlier run have found."""
     outcomes = [sweep.outcome for sweep in sweeps if sweep.outcome]
@@ -161,22 +156,6 @@ def not_swept(names: Sequence[str], *, verbose: int) -> None:
     """Print which learning rates a search has not swept."""
     if verbose and names:
         print(f"Not swept: {', '.join(names)}.")
-
-
-def grid_cannot_go_on() -> None:
-    """Warn that a grid search can't go on."""
-    warn(
-        "KerasTuner's GridSearch does not save its place in the grid, so it can't resume this search. The "
-        "finished trials can still be read. To search again, pass a new project_name or overwrite=True."
-    )
-
-
-def trial_is_left_out(path: str, error: Exception) -> None:
-    """Warn that a trial can't be read."""
-    warn(
-        f"KerasTuner's file {path!r} is damaged or is being written ({type(error).__name__}: {error}): its "
-        "trial is left out."
-    )
 
 
 def advice(label: str, searched: LRRange, better: LRRange, *, verbose: int) -> None:

@@ -260,7 +260,7 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
         with self._lock:
             if self.require_range:
                 raise NoRangeError(f"No learning-rate sweep: {reason}.")
-            messages.no_sweep(reason)
+            messages.warn(f"No learning-rate sweep: {reason.rstrip('.')}.")
             self._sweeps.search_may_begin = True
             self._is_saved = False
 
@@ -490,7 +490,11 @@ class LRRangeOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner is untyped
             kerastuner.reload(self.oracle)
             self.restore()
             if isinstance(self.oracle, kt.oracles.GridSearchOracle) and self.oracle.trials:
-                messages.grid_cannot_go_on()
+                messages.warn(
+                    "KerasTuner's GridSearch does not save its place in the grid, so it can't resume this "
+                    "search. The finished trials can still be read. To search again, pass a new project_name "
+                    "or overwrite=True."
+                )
 
     def restore(self) -> None:
         """Load the sweeps of an earlier run from the project directory, once; a reload does so by itself.

@@ -408,5 +408,7 @@ def _finished_trials(files: Any, project: str) -> list[FinishedTrial]:
                 values = dict(state["hyperparameters"]["values"])
                 found.append(FinishedTrial(str(state["trial_id"]), values, float(state["score"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            messages.trial_is_left_out(path, error)
+            messages.warn(
+                f"KerasTuner's file {path!r} is damaged or half written ({error!r}): its trial is left out."
+            )
     return found

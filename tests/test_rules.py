@@ -467,10 +467,12 @@ class TestChance:
         assert evidence.chance == 1.0
         assert suggest_range(self.curve(40.0)).evidence.chance is None
         assert suggest_range(self.curve(1.0, optimizer="Adam")).evidence.chance is None
-        fell = r"fell from 1\d\d to 0\.0\d*, where a constant prediction has 1\. Nearly all that counts of it"
+        fell = r"fell from 1\d\d to 0\.0\d*; a constant prediction has 1\. What it fell below that was done"
         assert re.search(fell, str(evidence))
-        begins = "the loss begins at 1e+02, where a constant prediction has 1"
+        begins = "the loss begins at 1e+02, far above that of a constant prediction (1)"
         assert evidence.caveat == f"{begins}: scale inputs and targets, or use Adam"
+        above = suggest_range(self.curve(1.0, learned=0.0)).evidence
+        assert "a constant prediction has 1. Nearly all of the fall was done below" in str(above)
 
 
 class TestNextRange:

@@ -82,8 +82,8 @@ class Evidence:
         """What to know before trusting the range; empty where the curve shows it clearly."""
         parts = [self._doubt()]
         if self.chance is not None:
-            begins = f"the loss begins at {self.start:.2g}, where a constant prediction has {self.chance:.2g}"
-            parts.append(f"{begins}: scale inputs and targets, or use Adam")
+            begins = f"the loss begins at {self.start:.2g}, far above that of a constant prediction"
+            parts.append(f"{begins} ({self.chance:.2g}): scale inputs and targets, or use Adam")
         elif self.optimizer == "SGD" and self.start > _RAW_LOSS:
             parts.append(f"losses of {self.start:.2g} look like raw targets: scale them, or use Adam")
         if self.is_pretrained:
@@ -123,11 +123,12 @@ class Evidence:
             times = "more than 100 times" if noises > 100 else f"{noises:.2g} times"
             fell = f"by {self.descent:.3g}, {times} the noise of one batch, nearly all of it"
             if self.chance is not None:
-                # What lies above chance may have been left out.
+                end = self.start - self.descent
+                part = "What it fell below that" if end < self.chance else "Nearly all of the fall"
                 fell = (
-                    f"from {self.start:.3g} to {self.start - self.descent:.3g}, where a constant prediction "
-                    f"has {self.chance:.3g}. Nearly all that counts of it was done"
+                    f"from {self.start:.3g} to {end:.3g}; a constant prediction has {self.chance:.3g}. {part}"
                 )
+                fell += " was done"
             return f"The loss fell {fell} below a rate of {self.descent_end:.2g}.{rose}"
         if self.edge is not None:
             return f"The loss did not fall beyond its noise before it rose at {self.edge:.2g}."

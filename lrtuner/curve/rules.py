@@ -303,10 +303,9 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
 
 def _far_chance(curve: LRCurve, training: Training) -> float | None:
     """Return the loss of a constant prediction where the losses of SGD begin far above it, otherwise None."""
-    chance, losses = training.chance or 0.0, curve.losses[curve.usable]
-    if _known_name(training) != "SGD" or not len(losses):
-        return None
-    return chance if np.median(losses[:8]) > CURVE_AND_OPTIMIZER.above_chance * chance > 0 else None
+    chance, first = training.chance or 0.0, curve.losses[curve.usable][:8]
+    is_sgd = _known_name(training) == "SGD" and len(first) > 0
+    return chance if is_sgd and np.median(first) > CURVE_AND_OPTIMIZER.above_chance * chance > 0 else None
 
 
 def _step_rate(curve: LRCurve, training: Training) -> tuple[float | None, LRCurve]:

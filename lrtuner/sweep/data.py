@@ -12,7 +12,7 @@ import inspect
 import math
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -28,10 +28,10 @@ _UNKNOWN_BATCHES = 300
 # Inputs whose root mean square is above this are not scaled: it is 1 of standardised ones, and less of those
 # between 0 and 1 or -1 and 1.
 _RAW = 3.0
-# As many classes are enough for the loss of a constant prediction: a text has thousands in a row.
-_FEW_CLASSES = 64
 # As many numbers of an array are looked at for that.
 _MOST_NUMBERS = 1_000_000
+# Where these are Keras' own, the loss is the compiled one. Of so many targets a mean is a good one.
+_LOSS_METHODS, _MEAN_ROWS = ("train_step", "compute_loss"), 32
 
 
 @dataclasses.dataclass
@@ -208,33 +208,36 @@ def single_class(y: Any) -> float | None:
     return float(array[0, 0]) if is_class else None
 
 
-def chance_loss(model: Any, y: Any, sample_weight: Any = None) -> float:
-    """Return the loss of a batch whose rows all get one prediction: the mean target, or all classes alike.
+def chance_loss(model: Any, targets: Sequence[Any]) -> float | None:
+    """Return the loss of one prediction for all rows: all classes alike, or the mean of the targets.
 
     Args:
-        model: A compiled model with one output.
-        y: The batch's targets.
-        sample_weight: The weights of its rows. Their mean is what counts.
+        model: A compiled model, fit without weights of rows.
+        targets: Those of its first batches.
 
     Returns:
-        The mean loss of its rows and that of regularizers; NaN where this can't be told.
+        That loss and what regularizers add. It is known of crossentropies, and of squared and absolute errors
+        where there are 32 rows or more that are not all between 0 and 1. None of other losses.
     """
     try:
-        loss, targets = keras.losses.get(model.loss), keras.ops.convert_to_numpy(y).astype("float32")
-        is_column = targets.ndim > 1 and targets.shape[-1] == 1
-        classes = model.output_shape[-1]
-        if classes > 1 and len(model.output_shape) > targets.ndim - is_column:
-            # All of them have the same loss.
-            targets = targets.reshape(-1)[:_FEW_CLASSES]
-            constant = np.full((len(targets), classes), 1 / classes, "float32")
+        loss, classes = keras.losses.get(model.loss), model.output_shape[-1]
+        is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _LOSS_METHODS)
+        is_sum = getattr(loss, "reduction", "mean") in ("sum", "none", None)
+        if is_own or is_sum or model.get_compile_config()["loss_weights"]:
+            return None
+        name = getattr(loss, "name", None) or loss.__name__
+        if name.endswith("crossentropy"):
+            found = math.log(2 if name.startswith("binary") else classes)
         else:
-            constant = np.broadcast_to(targets.mean(axis=0), targets.shape)
-        each = keras.ops.convert_to_numpy(loss(targets, constant))
-        weight = 1.0 if sample_weight is None else keras.ops.convert_to_numpy(sample_weight)
-        return float(np.mean(weight) * np.mean(each) + sum(map(float, model.losses)))
+            y = np.concatenate([keras.ops.convert_to_numpy(one) for one in targets]).astype(float)
+            if y.ndim > 2 or len(y) < _MEAN_ROWS or (y.min() >= 0 and y.max() <= 1):
+                return None
+            squared, absolute = y.var(axis=0), np.abs(y - np.median(y, axis=0))
+            found = float(np.mean({"mean_squared_error": squared, "mean_absolute_error": absolute}[name]))
+        return found + sum(map(float, model.losses))
     except Exception:
-        # Several outputs, no targets, or a loss of the user's own that needs more.
-        return math.nan
+        # Several outputs, or a loss of another kind.
+        return None
 
 
 def holes_in(part: Any) -> tuple[int, int, int]:

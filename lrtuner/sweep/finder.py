@@ -167,7 +167,8 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         self._losses: list[float] = []
         self._updates: list[float] = []
         self._classes: list[float | None] = []
-        self._chances: list[float] = []
+        self._targets: list[Any] = []
+        self._chance: float | None = None
         self._rows: int | None = None
         self._fault: str | None = None
         self._has_outliers = self._is_over = False
@@ -258,7 +259,11 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
         if len(self._classes) < _FIRST_BATCHES:
             _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
             self._classes.append(single_class(y))
-            self._chances.append(chance_loss(self.model, y, sample_weight))
+            # Those of images or texts are large, and not needed.
+            self._targets.append(y if len(getattr(y, "shape", ())) <= 2 else None)
+            is_plain = sample_weight is None and batch is not None
+            if is_plain and len(self._targets) == _FIRST_BATCHES:
+                self._chance = chance_loss(self.model, self._targets)
             single = [one for one in self._classes if one is not None]
             if len(single) >= _SINGLE_BATCHES and len(set(single)) > 1:
                 self._fault = (
@@ -368,5 +373,5 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             has_outliers=self._has_outliers,
             is_pretrained=self._is_pretrained,
             is_head=is_head(self.model),
-            chance=float(np.mean(self._chances)) if np.isfinite(self._chances).any() else None,
+            chance=self._chance,
         )

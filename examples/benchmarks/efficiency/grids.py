@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from bench import store
 from bench.late import keras
+from bench.losses import as_compiled
 from bench.records import Loss, finite
 
 from efficiency.tasks import ARCHITECTURES, BATCH, EPOCHS, OPTIMIZERS, TASKS, data_of
@@ -76,7 +77,7 @@ def _seconds_of_a_trial(name: str, optimizer: str) -> float:
     task, data, kind = TASKS[name], data_of(name), OPTIMIZERS[optimizer]
     begun = time.process_time()
     model = task.model(ARCHITECTURES[0])
-    model.compile(getattr(keras.optimizers, kind.name)(1e-3, **kind.arguments), loss=task.loss)
+    model.compile(getattr(keras.optimizers, kind.name)(1e-3, **kind.arguments), loss=as_compiled(task.loss))
     validation = (data.x_val, data.y_val)
     model.fit(data.x, data.y, batch_size=BATCH, epochs=EPOCHS, validation_data=validation, verbose=0)
     return time.process_time() - begun

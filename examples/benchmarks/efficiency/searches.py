@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+from bench.losses import as_compiled
 from bench.records import Loss, finite
 from bench.task import Optimizer
 
@@ -107,7 +108,9 @@ class Space(kt.HyperModel):
         architecture, optimizer, rate = self.declare(hp)
         kind: Optimizer = OPTIMIZERS[optimizer]
         model = self.task.model(architecture)
-        model.compile(getattr(keras.optimizers, kind.name)(rate, **kind.arguments), loss=self.task.loss)
+        model.compile(
+            getattr(keras.optimizers, kind.name)(rate, **kind.arguments), loss=as_compiled(self.task.loss)
+        )
         return model
 
 

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench.late import lrtuner
+from bench.losses import absolute, crossentropy, squared
 from bench.truth import Range
 
+from quality import tasks
 from quality.measuring import MeasuredTask
 
 
@@ -22,6 +24,8 @@ class Case(NamedTuple):
     task: MeasuredTask
 
 
+# Of these, and their like, a sweep knows the loss of a constant prediction.
+KNOWN_CHANCE = (crossentropy, squared, absolute)
 GIVEN, OTHER, NO_SWEEP = "given", "other", "no sweep"
 
 
@@ -90,5 +94,5 @@ def _training(task: MeasuredTask) -> Any:
         epochs=task.epochs,
         is_shuffled=True,
         is_pretrained=task.is_pretrained,
-        chance=task.truth.chance,
+        chance=task.truth.chance if tasks.task(task.task).loss in KNOWN_CHANCE else None,
     )
