@@ -234,7 +234,7 @@ def chance_loss(model: Any, targets: Sequence[Any]) -> float | None:
                 return None
             squared, absolute = y.var(axis=0), np.abs(y - np.median(y, axis=0))
             found = float(np.mean({"mean_squared_error": squared, "mean_absolute_error": absolute}[name]))
-        return found + sum(map(float, model.losses))
+        return found + sum(float(keras.ops.convert_to_numpy(one)) for one in model.losses)
     except Exception:
         # Several outputs, or a loss of another kind.
         return None
