@@ -132,30 +132,12 @@ def few_combinations(left: float, asked: int, *, is_hyperband: bool, verbose: in
 # --- Whenever -----------------------------------------------------------------------------------------------
 
 
-def sweep_is_run_again(error: str | None, *, verbose: int) -> None:
-    """Print that a sweep has failed and is tried once more."""
-    if verbose:
-        print(f"The learning-rate sweep failed and is run again: {error}")
-
-
-def lease_has_ended(worker: str, lease: float, *, verbose: int) -> None:
-    """Print that a worker had its time for a sweep, in seconds."""
-    if verbose:
-        print(f"{worker!r} did not end the learning-rate sweep in {lease:g} s.")
-
-
 def sweeps_hold(sweeps: Sequence[Sweep], *, verbose: int) -> None:
     """Print what the sweeps of an earlier run have found."""
     outcomes = [sweep.outcome for sweep in sweeps if sweep.outcome]
     if verbose and outcomes:
         hold = "sweep of an earlier run holds" if len(outcomes) == 1 else "sweeps of an earlier run hold"
         print(f"The learning-rate {hold}: {' '.join(outcomes)}")
-
-
-def not_swept(names: Sequence[str], *, verbose: int) -> None:
-    """Print which learning rates a search has not swept."""
-    if verbose and names:
-        print(f"Not swept: {', '.join(names)}.")
 
 
 def advice(label: str, searched: LRRange, better: LRRange, *, verbose: int) -> None:

@@ -117,7 +117,9 @@ class Tuner(kt.Tuner):  # type: ignore[misc]  # KerasTuner is untyped
             if advice is not None:
                 label = sweep.name if len(results.sweeps) > 1 else ""
                 messages.advice(label, *advice, verbose=oracle.verbose)
-        messages.not_swept(oracle._names.not_swept() if results.sweeps else [], verbose=oracle.verbose)
+        left_out = oracle._names.not_swept() if results.sweeps else []
+        if left_out and oracle.verbose:
+            print(f"Not swept: {', '.join(left_out)}.")
 
     def run_sweep(self, trial: Any, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
         """Run the trial of a sweep and end it, unseen by the hooks, which are for trials.

@@ -119,17 +119,16 @@ class Evidence:
         """Say in a sentence or two what the loss did."""
         rose = "" if self.edge is None else f" It rose from {self.edge:.2g} on."
         if self.descent_end is not None:
-            noises = self.descent / self.noise if self.noise > 0 else math.inf
-            times = "more than 100 times" if noises > 100 else f"{noises:.2g} times"
-            fell = f"by {self.descent:.3g}, {times} the noise of one batch, nearly all of it"
+            below = f"below a rate of {self.descent_end:.2g}.{rose}"
             if self.chance is not None:
                 end = self.start - self.descent
                 part = "What it fell below that" if end < self.chance else "Nearly all of the fall"
-                fell = (
-                    f"from {self.start:.3g} to {end:.3g}; a constant prediction has {self.chance:.3g}. {part}"
-                )
-                fell += " was done"
-            return f"The loss fell {fell} below a rate of {self.descent_end:.2g}.{rose}"
+                fell = f"from {self.start:.3g} to {end:.3g}; a constant prediction has {self.chance:.3g}"
+                return f"The loss fell {fell}. {part} was done {below}"
+            noises = self.descent / self.noise if self.noise > 0 else math.inf
+            times = "more than 100 times" if noises > 100 else f"{noises:.2g} times"
+            fell = f"{self.descent:.3g}, {times} the noise of one batch, nearly all of it"
+            return f"The loss fell by {fell} {below}"
         if self.edge is not None:
             return f"The loss did not fall beyond its noise before it rose at {self.edge:.2g}."
         return "The loss neither fell nor rose beyond its noise."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -297,8 +298,9 @@ def _curve_and_optimizer(curve: LRCurve) -> LRRange:
     centre -= own.fall_by_steps * math.log10(steps / own.train_steps)
     width = reading.between(own.width_of_pretrained if is_pretrained else own.width)
     reach = width * own.growth * _clipped(abs(gap) - own.agreement, (0.0, own.growth_decades))
-    found = {"alone": alone, "step": step, "usual": usual}
-    return _swept(curve, reading, centre, width + reach, reach, is_pretrained, is_head, **found)
+    rates = {"alone": alone, "step": step, "usual": usual}
+    said = {"is_pretrained": is_pretrained, "is_head": is_head, "chance": chance, "reach": reach}
+    return _swept(curve, reading, centre, width + reach, rates, **said)
 
 
 def _far_chance(curve: LRCurve, training: Training) -> float | None:
@@ -395,10 +397,8 @@ def _swept(
     reading: Reading,
     centre: float,
     width: float,
-    reach: float = 0.0,
-    is_pretrained: bool = False,
-    is_head: bool = False,
-    **rates: float | None,
+    rates: Mapping[str, float | None] | None = None,
+    **said: Any,
 ) -> LRRange:
     """Return the range around a log10 rate, as far as it was swept without blowing up.
 
@@ -407,10 +407,8 @@ def _swept(
         reading: What it shows.
         centre: The middle, log10.
         width: Decades of the range.
-        reach: Decades of them that were added.
-        is_pretrained: Whether the middle lies lower since the net was trained before.
-        is_head: Whether it lies higher since a single layer is trained, on top of frozen ones.
-        **rates: More rates of the evidence, log10.
+        rates: More rates of the evidence, log10.
+        **said: More of the evidence, as it is.
     """
     low, high = centre - width / 2, centre + width / 2
     first, last = float(curve.learning_rates[0]), float(curve.learning_rates[curve.usable[-1]])
@@ -421,21 +419,18 @@ def _swept(
     if low >= right:
         # A range above all that was swept moves to the nearest part.
         low, high = right - width, right
-    rates |= {"descent_end": reading.complete, "edge": reading.edge}
+    for name, at in {**(rates or {}), "descent_end": reading.complete, "edge": reading.edge}.items():
+        # What lies beyond all floating-point numbers is told as unknown.
+        said[name] = None if at is None or at > 308 else float(10.0**at)
     evidence = Evidence(
         batches=reading.batches,
         density=reading.density,
         noise=reading.noise,
         start=reading.start,
-        chance=_far_chance(curve, curve.training or Training()),
         descent=reading.descent,
         optimizer=None if curve.training is None else curve.training.optimizer,
         width=width,
-        reach=reach,
-        is_pretrained=is_pretrained,
-        is_head=is_head,
-        # What lies beyond all floating-point numbers is told as unknown.
-        **{name: None if at is None or at > 308 else float(10.0**at) for name, at in rates.items()},
+        **said,
     )
     first = max(first, float(10.0**low)) if low > left else first
     return LRRange(first, min(last, float(10.0**high)) if high < right else last, evidence)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from lrtuner import kerastuner, messages
+from lrtuner import kerastuner
 from lrtuner.errors import LearningRateNotFoundError, NothingToNarrowError
 from lrtuner.search import protocol
 from lrtuner.search.learning_rates import LearningRates
@@ -195,7 +195,8 @@ class Sweeps:
         """
         lost = [job for job in self._due if job.worker is not None and now >= job.lease_ends]
         for job in lost:
-            messages.lease_has_ended(str(job.worker), self._options.lease, verbose=self._wrapped.verbose)
+            if self._wrapped.verbose:
+                print(f"{job.worker!r} did not end the learning-rate sweep in {self._options.lease:g} s.")
             # It may have died, and a chief waits for nobody who has.
             self.tuner_ids.discard(str(job.worker))
             job.worker = None
@@ -252,7 +253,8 @@ class Sweeps:
             return None
         job.worker = None
         if answer.curve is None and answer.may_be_retried and not job.is_second_try:
-            messages.sweep_is_run_again(answer.error, verbose=self._wrapped.verbose)
+            if self._wrapped.verbose:
+                print(f"The learning-rate sweep failed and is run again: {answer.error}")
             job.is_second_try = True
             return None
         return job

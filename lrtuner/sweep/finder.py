@@ -261,8 +261,7 @@ class LRFinder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unty
             self._classes.append(single_class(y))
             # Those of images or texts are large, and not needed.
             self._targets.append(y if len(getattr(y, "shape", ())) <= 2 else None)
-            is_plain = sample_weight is None and batch is not None
-            if is_plain and len(self._targets) == _FIRST_BATCHES:
+            if batch is not None and sample_weight is None and len(self._targets) == _FIRST_BATCHES:
                 self._chance = chance_loss(self.model, self._targets)
             single = [one for one in self._classes if one is not None]
             if len(single) >= _SINGLE_BATCHES and len(set(single)) > 1:
